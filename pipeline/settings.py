@@ -1,0 +1,205 @@
+"""Every knob, once: one frozen pydantic tree. The command line, its help, the YAML files and the environment follow it.
+
+A field's description states its unit. `affects results` is the rule for resuming: a rerun may change what is marked
+OPERATIONAL (where to run, how fast), and nothing else.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OPERATIONAL: dict[str, Any] = {"operational": True}
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SourceSettings(Group):
+    """Where videos come from."""
+
+    video_column: str = "mp4"
+    """column of a parquet shard that holds the video's bytes"""
+    extensions: list[str] = ["mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "mts", "flv", "wmv", "ogv"]
+    """file name endings taken from a folder (parquet is always taken); globs and lists may name any file"""
+
+
+class SplitSettings(Group):
+    """Shots and clips."""
+
+    min_change: float = Field(default=15.0, ge=0, le=255)
+    """a cut's frame differs from the one before by at least this (mean HSV difference, 0-255 levels)"""
+    min_change_ratio: float = Field(default=3.0, ge=1)
+    """... and by at least this many times as much as its neighbours (ratio)"""
+    min_clip_s: float = Field(default=1.0, gt=0)
+    """shorter clips are rejected as too_short (seconds)"""
+    max_clip_s: float = Field(default=20.0, gt=0)
+    """longer shots are windowed into clips of at most this (seconds)"""
+    max_megapixels: float = Field(default=36.0, gt=0)
+    """larger frames are refused unopened (megapixels; 8K UHD has 33)"""
+
+
+class FrameSettings(Group):
+    """The frames of a clip that models look at."""
+
+    per_clip: int = Field(default=4, ge=1, le=64)
+    """frames taken from each clip, at the middles of as many equal parts (count)"""
+    max_side_px: int = Field(default=512, ge=32, le=4096)
+    """longer side of a frame, aspect ratio kept (pixels)"""
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
+    """JPEG quality of the frames (1-100)"""
+
+
+class QualitySettings(Group):
+    """What a clip must show to be worth a model's time."""
+
+    min_brightness: float = Field(default=30.0, ge=0, le=255)
+    """darker clips are rejected as too_dark (mean luma, 0-255)"""
+    max_brightness: float = Field(default=240.0, ge=0, le=255)
+    """brighter clips are rejected as too_bright (mean luma, 0-255)"""
+    min_contrast: float = Field(default=20.0, ge=0)
+    """flatter clips are rejected as low_contrast (standard deviation of luma, 0-255 levels)"""
+    min_sharpness: float = Field(default=115.0, ge=0)
+    """softer clips are rejected as blurry (Laplacian variance at a longer side of 320 px; as strict as 50 at 640 px)"""
+    min_motion: float = Field(default=0.1, ge=0)
+    """stiller clips are rejected as static (mean optical-flow speed, percent of the longer side per second)"""
+
+
+class ScreenSettings(Group):
+    """The safety screen, on every frame before anything else looks at it."""
+
+    model: Literal["open-nsfw", "none"] = "open-nsfw"
+    """NSFW classifier; `none` leaves safety to the annotator's is_safe and is refused where that gives none"""
+    max_nsfw_score: Probability = 0.8
+    """a clip with a frame at or above this is rejected as nsfw (probability)"""
+
+
+class VllmSettings(Group):
+    """The vLLM engine, through ray.data.llm."""
+
+    model: str = "Qwen/Qwen2.5-VL-3B-Instruct"
+    """hub name or local folder of a vision-language model"""
+    max_model_len: int = Field(default=4096, ge=256)
+    """longest prompt and answer together (tokens)"""
+    engine_kwargs: dict[str, Any] = Field(default={}, json_schema_extra=OPERATIONAL)
+    """more arguments for the engine, as YAML or JSON (gpu_memory_utilization, tensor_parallel_size, ...)"""
+
+
+class OpenAISettings(Group):
+    """Any OpenAI-compatible endpoint; the key is read from OPENAI_API_KEY."""
+
+    base_url: str = Field(default="https://api.openai.com/v1", json_schema_extra=OPERATIONAL)
+    """where the endpoint is"""
+    model: str = "gpt-4o-mini"
+    """the model's name there"""
+    max_concurrency: int = Field(default=16, ge=1, json_schema_extra=OPERATIONAL)
+    """requests under way at once (count)"""
+    requests_per_minute: float = Field(default=600.0, gt=0, json_schema_extra=OPERATIONAL)
+    """rate limit (requests a minute)"""
+    max_retries: int = Field(default=5, ge=0, json_schema_extra=OPERATIONAL)
+    """tries again after a timeout, a 429 or a 5xx answer (count)"""
+    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra=OPERATIONAL)
+    """longest wait for one answer (seconds)"""
+
+
+class AnnotateSettings(Group):
+    """Who describes a clip, and what is asked."""
+
+    annotator: Literal["labels", "vllm", "openai"] = "labels"
+    """labels: embedded ImageNet classifier; vllm: a vision-language model here; openai: one behind an HTTP endpoint"""
+    task: str | None = None
+    """a registered task (`main.py tasks` lists them); by default `labels` for the labels annotator, else `curate`"""
+    module: str | None = None
+    """a Python file of your own that registers tasks"""
+    temperature: float = Field(default=0.0, ge=0)
+    """sampling temperature of vllm and openai (0: greedy)"""
+    max_tokens: int = Field(default=256, ge=1)
+    """longest answer (tokens)"""
+    top_k: int = Field(default=3, ge=1, le=20)
+    """labels a clip gets from the labels annotator (count)"""
+    vllm: VllmSettings = VllmSettings()
+    openai: OpenAISettings = OpenAISettings()
+
+
+class EmbedSettings(Group):
+    """The clip embedding: mean over the frames, unit length."""
+
+    embedder: Literal["efficientnet", "clip"] = "efficientnet"
+    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32"""
+    clip_model: str = "openai/clip-vit-base-patch32"
+    """hub name or local folder of a CLIP model"""
+
+
+class ResourceSettings(Group):
+    """Where and how wide things run; nothing here changes a result."""
+
+    videos_per_task: int = Field(default=8, ge=1)
+    """videos that one split task handles, and so per part of the videos table (count)"""
+    clips_per_part: int = Field(default=128, ge=1)
+    """clips that are settled together (count): a killed run annotates at most so many again for each writer"""
+    block_mb: float = Field(default=8.0, gt=0)
+    """size at which clips are handed from the split to the next stage (MB)"""
+    cpus_per_split: float = Field(default=1.0, gt=0)
+    """CPUs reserved for a task that splits (count)"""
+    decode_threads: int = Field(default=1, ge=1)
+    """decoder threads in such a task (count)"""
+    screen_actors: int | None = Field(default=None, ge=1)
+    """NSFW classifiers (count; by default one for every 4 CPUs)"""
+    embed_actors: int | None = Field(default=None, ge=1)
+    """embedders (count; by default one for every 4 CPUs)"""
+    label_actors: int | None = Field(default=None, ge=1)
+    """embedded classifiers of the labels annotator (count; by default one for every 4 CPUs)"""
+    vllm_replicas: int | None = Field(default=None, ge=1)
+    """vLLM engines (count; by default one for each GPU of the cluster)"""
+    vllm_batch_size: int = Field(default=32, ge=1)
+    """clips handed to an engine at once (count)"""
+    accelerator_type: str | None = None
+    """the GPU type that vLLM asks for, such as L40S or A10G (by default any)"""
+    batch_size: int = Field(default=16, ge=1)
+    """clips that a classifier or embedder takes at once (count)"""
+
+
+class RunSettings(Group):
+    """What goes in, where it goes, and when the run counts as failed."""
+
+    input: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
+    """a file, folder, glob, s3:// or other fsspec URI, or parquet shards (hf://... works); may be given again"""
+    input_list: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
+    """a .txt, .csv or .jsonl file with a path on each line (csv, jsonl: in `path`); may be given again"""
+    output: str = Field(json_schema_extra=OPERATIONAL)
+    """folder or URI to write to; the same folder again continues where the last run stopped"""
+    limit: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
+    """take only the first so many videos (count)"""
+    max_failed_fraction: Probability = Field(default=0.05, json_schema_extra=OPERATIONAL)
+    """exit code 1 when more than this fraction of the videos failed (0-1)"""
+    retry_failed: bool = Field(default=False, json_schema_extra=OPERATIONAL)
+    """open videos again that failed in an earlier run"""
+    dry_run: bool = False
+    """run the same graph on tiny random stand-ins for the models, on a few videos, and say what was checked"""
+
+
+class CurateSettings(RunSettings):
+    """Raw video in, clean annotated clips out: shots, quality, safety, annotation, embedding, parquet."""
+
+    source: SourceSettings = SourceSettings()
+    split: SplitSettings = SplitSettings()
+    frames: FrameSettings = FrameSettings()
+    quality: QualitySettings = QualitySettings()
+    screen: ScreenSettings = ScreenSettings()
+    annotate: AnnotateSettings = AnnotateSettings()
+    embed: EmbedSettings = EmbedSettings()
+    resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
+
+
+def result_settings(settings: BaseModel) -> dict[str, Any]:
+    """The settings that change results, nested as in YAML: what a resumed run must share with the first."""
+    kept: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational"):
+            continue
+        value = getattr(settings, name)
+        kept[name] = result_settings(value) if isinstance(value, BaseModel) else value
+    return kept

@@ -1,0 +1,221 @@
+"""Open a video and read its frames in presentation order, each with its exact time."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import av
+import av.container
+import av.error
+import av.logging
+import av.stream
+
+from pipeline.errors import BadVideo
+
+av.logging.set_level(av.logging.PANIC)  # a broken file is reported as a row, not as decoder chatter on stderr
+
+MAX_DAMAGED_PACKETS = 200  # after so many undecodable packets in a row the rest is not worth waiting for
+EARLY_END_S = 1.0  # a video that ends this much, and 5 %, before its declared duration is truncated
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container declares. width and height (px) are as displayed: after rotation and pixel aspect ratio.
+
+    A display matrix is known with the first frame only, so a rotated video's sides are swapped from then on.
+    """
+
+    duration_s: float | None
+    fps: float
+    width: int
+    height: int
+    video_codec: str
+    pixel_format: str
+    audio_codec: str | None
+    num_bytes: int | None
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A decoded frame and when it is shown: time_s counts from the first frame of the video, so clip 0 starts at 0."""
+
+    time_s: float
+    damaged: bool
+    image: av.VideoFrame
+
+    @property
+    def quarter_turns(self) -> int:
+        """Counter-clockwise quarter turns (0-3) that a player applies to show this frame upright."""
+        return round(self.image.rotation / 90) % 4
+
+
+class VideoReader:
+    """One sequential pass over a video, in bounded memory. Use as a context manager.
+
+    source: a local path or a seekable binary file object.
+    max_megapixels: larger frames are refused before any is decoded (a forged header must not cost memory).
+    threads: decoder threads; 1 is best where many videos are decoded at once.
+    Raises BadVideo on opening: missing, not a regular file, empty, no video, no video stream, absurd size, truncated.
+    """
+
+    def __init__(self, source: str | BinaryIO, *, max_megapixels: float, threads: int = 1):
+        self._max_pixels = int(max_megapixels * 1e6)
+        num_bytes = _num_bytes(source)
+        self._container = _open_container(source)
+        try:
+            self._stream = _video_stream(self._container)
+            self._tick_s = float(self._stream.time_base or 1 / av.time_base)
+            self.info = self._describe(num_bytes)
+            self._refuse_truncated(num_bytes)
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream.codec_context.thread_count = threads
+        self._stream.codec_context.thread_type = "AUTO"
+        self._stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
+        self.end_s = 0.0  # end of the last frame read so far
+        self.ended_early: str | None = None  # why the frames stopped before the declared end, once they have
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._container.close()
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Every frame in presentation order. Damaged packets are passed over; the next frame is marked `damaged`.
+
+        Raises BadVideo when not one frame can be decoded. Afterwards `ended_early` says why the end was not reached.
+        """
+        nominal_s = 1.0 / self.info.fps
+        first_s, last_s = 0.0, None
+        for frame, damaged in self._decode():
+            self._refuse_oversized(frame.width, frame.height)
+            shown_s = None if frame.pts is None else frame.pts * self._tick_s
+            if last_s is None:
+                first_s = last_s = shown_s or 0.0
+            else:
+                last_s = shown_s if shown_s is not None and shown_s > last_s else last_s + nominal_s
+            duration_s = frame.duration * self._tick_s if frame.duration else nominal_s
+            self.end_s = last_s - first_s + duration_s
+            timed = TimedFrame(last_s - first_s, damaged or frame.is_corrupt, frame)
+            if last_s == first_s and timed.quarter_turns % 2:
+                self.info = replace(self.info, width=self.info.height, height=self.info.width)
+            yield timed
+        if last_s is None:
+            raise BadVideo(f"no frame could be decoded{f': {self.ended_early}' if self.ended_early else ''}")
+        self._check_end()
+
+    def _decode(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        damaged_in_a_row, damaged = 0, False
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, OSError) as error:
+                self.ended_early = f"reading stopped: {_message(error)}"
+                return
+            try:
+                for frame in packet.decode():
+                    yield frame, damaged
+                    damaged_in_a_row, damaged = 0, False
+            except av.error.FFmpegError as error:
+                damaged_in_a_row, damaged = damaged_in_a_row + 1, True
+                if damaged_in_a_row > MAX_DAMAGED_PACKETS:
+                    self.ended_early = f"decoding stopped: {_message(error)}"
+                    return
+
+    def _check_end(self) -> None:
+        declared_s = self.info.duration_s
+        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.05 * declared_s):
+            self.ended_early = "the file ends early"
+        if self.ended_early:
+            of_s = f" of {declared_s:.1f} s" if declared_s else ""
+            self.ended_early += f" (decoded {self.end_s:.1f} s{of_s})"
+
+    def _describe(self, num_bytes: int | None) -> VideoInfo:
+        stream, context = self._stream, self._stream.codec_context
+        width, height = context.width, context.height
+        if width <= 0 or height <= 0:
+            raise BadVideo("the video stream has no frame size")
+        self._refuse_oversized(width, height)
+        if stream.sample_aspect_ratio:
+            width = max(1, round(width * float(stream.sample_aspect_ratio)))
+        rate = stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate else 25.0
+        audio = next(iter(self._container.streams.audio), None)
+        return VideoInfo(
+            duration_s=self._declared_duration_s(),
+            fps=fps if 0.01 < fps < 10_000 else 25.0,
+            width=width,
+            height=height,
+            video_codec=context.name,
+            pixel_format=context.pix_fmt or "",
+            audio_codec=audio.codec_context.name if audio is not None and audio.codec_context else None,
+            num_bytes=num_bytes,
+        )
+
+    def _declared_duration_s(self) -> float | None:
+        if self._stream.duration:
+            return self._stream.duration * self._tick_s
+        only_video = not self._container.streams.audio
+        return self._container.duration / av.time_base if self._container.duration and only_video else None
+
+    def _refuse_oversized(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise BadVideo(
+                f"frames of {width}x{height} px ({width * height / 1e6:.0f} megapixels) are over the limit of "
+                f"{self._max_pixels / 1e6:g} (split.max_megapixels)"
+            )
+
+    def _refuse_truncated(self, num_bytes: int | None) -> None:
+        """MP4 keeps an index of every packet: when it points past the end of the file, the file was cut off."""
+        index = self._stream.index_entries
+        if not num_bytes or not len(index):
+            return
+        needed = max(index[i].pos + index[i].size for i in range(max(0, len(index) - 32), len(index)))
+        if needed > num_bytes:
+            raise BadVideo(f"truncated: the file has {num_bytes} bytes, its index needs at least {needed}")
+
+
+def _num_bytes(source: str | BinaryIO) -> int | None:
+    if isinstance(source, str):
+        try:
+            status = os.stat(source)
+        except OSError as error:
+            raise BadVideo(_message(error)) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise BadVideo("not a regular file")
+        size = status.st_size
+    else:
+        source.seek(0, os.SEEK_END)
+        size = source.tell()
+        source.seek(0)
+    if size == 0:
+        raise BadVideo("the file is empty")
+    return size
+
+
+def _open_container(source: str | BinaryIO) -> av.container.InputContainer:
+    try:
+        # "file:" keeps ffmpeg from reading a name such as "a:b.mp4" as a protocol
+        return av.open(f"file:{source}" if isinstance(source, str) else source, "r", metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise BadVideo(f"not a readable video: {_message(error)}") from error
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:  # cover art is no video
+            if stream.codec_context is None:
+                raise BadVideo("the video codec is not supported")
+            return stream
+    raise BadVideo("no video stream")
+
+
+def _message(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()

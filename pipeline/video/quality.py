@@ -1,0 +1,57 @@
+"""Measure a clip: brightness, contrast, sharpness, motion; and say why a clip is not good enough."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SHARPNESS_SIDE_PX = 320  # pictures are brought to this longer side before the Laplacian, so that values compare
+
+
+@dataclass(frozen=True)
+class Quality:
+    """brightness and contrast in luma levels 0-255, sharpness as Laplacian variance at a longer side of 320 px,
+    motion as optical-flow speed in percent of the longer side per second."""
+
+    brightness: float
+    contrast: float
+    sharpness: float
+    motion: float
+
+
+@dataclass(frozen=True)
+class MotionPair:
+    """Two gray thumbnails (uint8, height x width) of one shot, gap_s seconds apart."""
+
+    before: np.ndarray
+    after: np.ndarray
+    gap_s: float
+
+
+def measure(pictures: list[np.ndarray], pairs: list[MotionPair]) -> Quality:
+    """pictures: BGR uint8 (height, width, 3), at least one; pairs may be empty (motion 0: nothing was seen to move)."""
+    lumas = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
+    return Quality(
+        brightness=float(np.mean([luma.mean() for luma in lumas])),
+        contrast=float(np.mean([luma.std() for luma in lumas])),
+        sharpness=float(np.mean([sharpness(luma) for luma in lumas])),
+        motion=float(np.mean([flow_speed(pair) for pair in pairs])) if pairs else 0.0,
+    )
+
+
+def sharpness(luma: np.ndarray) -> float:
+    """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) at a longer side of SHARPNESS_SIDE_PX."""
+    scale = SHARPNESS_SIDE_PX / max(luma.shape)
+    if scale < 1:
+        luma = cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(luma, cv2.CV_64F).var())
+
+
+def flow_speed(pair: MotionPair) -> float:
+    """Mean length of dense optical flow (Farneback, SCIA 2003) between frames a moment apart, % of longer side per s.
+
+    Neighbouring frames, not frames spread over the clip: flow across seconds measures scene change, not motion.
+    """
+    flow = cv2.calcOpticalFlowFarneback(pair.before, pair.after, None, 0.5, 3, 15, 2, 5, 1.1, 0)  # type: ignore[call-overload]
+    length_px = float(np.linalg.norm(flow, axis=2).mean())
+    return 100 * length_px / max(pair.before.shape) / pair.gap_s
