@@ -30,6 +30,8 @@ class SourceSettings(Group):
 class SplitSettings(Group):
     """Shots and clips."""
 
+    detector: Literal["sparse", "dense"] = "sparse"
+    """sparse: decode only where a cut may hide, by itself dense where that does not pay; dense: compare every frame"""
     min_change: float = Field(default=15.0, ge=0, le=255)
     """a cut's frame differs from the one before by at least this (mean HSV difference, 0-255 levels)"""
     min_change_ratio: float = Field(default=3.0, ge=1)
@@ -47,6 +49,9 @@ class FrameSettings(Group):
 
     per_clip: int = Field(default=4, ge=1, le=64)
     """frames taken from each clip, at the middles of as many equal parts (count)"""
+    timing: Literal["near-key", "exact"] = "near-key"
+    """near-key: the sparse detector takes frames up to 2 s from where they belong, from what it decodes anyway; exact:
+    it decodes on for them, as near as the dense detector's (within a sixth of the parts that per_clip makes)"""
     max_side_px: int = Field(default=512, ge=32, le=4096)
     """longer side of a frame, aspect ratio kept (pixels)"""
     jpeg_quality: int = Field(default=90, ge=1, le=100)

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import BinaryIO
 
 import av
@@ -48,7 +49,12 @@ class TimedFrame:
     @property
     def quarter_turns(self) -> int:
         """Counter-clockwise quarter turns (0-3) that a player applies to show this frame upright."""
-        return round(self.image.rotation / 90) % 4
+        return quarter_turns(self.image)
+
+
+def quarter_turns(image: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns (0-3) that a player applies to show this image upright."""
+    return round(image.rotation / 90) % 4
 
 
 class VideoReader:
@@ -72,9 +78,10 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
-        self._stream.codec_context.thread_count = threads
-        self._stream.codec_context.thread_type = "AUTO"
-        self._stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
+        self._demuxer = self._container.demux(self._stream)
+        self._peeked: list[av.Packet] = []
+        self._threads = threads
+        self._set_up(self._stream.codec_context)
         self.end_s = 0.0  # end of the last frame read so far
         self.ended_early: str | None = None  # why the frames stopped before the declared end, once they have
 
@@ -92,7 +99,7 @@ class VideoReader:
         nominal_s = 1.0 / self.info.fps
         first_s, last_s = 0.0, None
         for frame, damaged in self._decode():
-            self._refuse_oversized(frame.width, frame.height)
+            self.refuse_oversized(frame)
             shown_s = None if frame.pts is None else frame.pts * self._tick_s
             if last_s is None:
                 first_s = last_s = shown_s or 0.0
@@ -101,16 +108,16 @@ class VideoReader:
             duration_s = frame.duration * self._tick_s if frame.duration else nominal_s
             self.end_s = last_s - first_s + duration_s
             timed = TimedFrame(last_s - first_s, damaged or frame.is_corrupt, frame)
-            if last_s == first_s and timed.quarter_turns % 2:
-                self.info = replace(self.info, width=self.info.height, height=self.info.width)
+            if last_s == first_s:
+                self.turned(frame)
             yield timed
-        if last_s is None:
-            raise BadVideo(f"no frame could be decoded{f': {self.ended_early}' if self.ended_early else ''}")
-        self._check_end()
+        self.end(None if last_s is None else self.end_s)
 
-    def _decode(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        damaged_in_a_row, damaged = 0, False
-        packets = self._container.demux(self._stream)
+    def packets(self) -> Iterator[av.Packet]:
+        """Every packet of the video stream in decode order, then an empty one; `ended_early` says if reading failed."""
+        yield from self._peeked
+        self._peeked = []
+        packets = self._demuxer
         while True:
             try:
                 packet = next(packets)
@@ -119,6 +126,44 @@ class VideoReader:
             except (av.error.FFmpegError, OSError) as error:
                 self.ended_early = f"reading stopped: {_message(error)}"
                 return
+            yield packet
+
+    def peek(self, count: int) -> list[av.Packet]:
+        """The first `count` packets with data (fewer in a short video), without taking them from `packets`."""
+        self._peeked = list(islice(self.packets(), count))
+        return [packet for packet in self._peeked if packet.size]
+
+    def end(self, end_s: float | None) -> None:
+        """All was read, and the last frame ends at end_s (None: there was no frame). Raises BadVideo without a frame."""
+        if end_s is None:
+            raise BadVideo(f"no frame could be decoded{f': {self.ended_early}' if self.ended_early else ''}")
+        self.end_s = end_s
+        self._check_end()
+
+    def turned(self, frame: av.VideoFrame) -> int:
+        """Quarter turns of the first frame; a video that they lay on its side has its width and height swapped."""
+        turns = quarter_turns(frame)
+        if turns % 2:
+            self.info = replace(self.info, width=self.info.height, height=self.info.width)
+        return turns
+
+    def refuse_oversized(self, frame: av.VideoFrame) -> None:
+        """A frame may be larger than the container declares."""
+        self._refuse_oversized(frame.width, frame.height)
+
+    @property
+    def decoder(self) -> av.VideoCodecContext:
+        """The decoder that `frames` uses, for a caller that feeds it `packets` itself."""
+        return self._stream.codec_context
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds in one unit of a packet's or frame's pts."""
+        return self._tick_s
+
+    def _decode(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        damaged_in_a_row, damaged = 0, False
+        for packet in self.packets():
             try:
                 for frame in packet.decode():
                     yield frame, damaged
@@ -128,6 +173,24 @@ class VideoReader:
                 if damaged_in_a_row > MAX_DAMAGED_PACKETS:
                     self.ended_early = f"decoding stopped: {_message(error)}"
                     return
+
+    def second_decoder(self, source: str | BinaryIO) -> av.VideoCodecContext:
+        """Another decoder for the same stream, with all that the container tells a decoder (rotation, frame delay).
+
+        source: what this reader was opened with; a file object is left at the position where it was.
+        """
+        position = None if isinstance(source, str) else source.tell()
+        with _open_container(source) as container:
+            context = container.streams[self._stream.index].codec_context
+        if position is not None and not isinstance(source, str):
+            source.seek(position)
+        self._set_up(context)
+        return context
+
+    def _set_up(self, context: av.VideoCodecContext) -> None:
+        context.thread_count = self._threads
+        context.thread_type = "AUTO"
+        context.options = {"max_pixels": str(self._max_pixels)}
 
     def _check_end(self) -> None:
         declared_s = self.info.duration_s

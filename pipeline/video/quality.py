@@ -31,9 +31,10 @@ class MotionPair:
 def measure(pictures: list[np.ndarray], pairs: list[MotionPair]) -> Quality:
     """pictures: BGR uint8 (height, width, 3), at least one; pairs may be empty (motion 0: nothing was seen to move)."""
     lumas = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
+    levels = [cv2.meanStdDev(luma) for luma in lumas]
     return Quality(
-        brightness=float(np.mean([luma.mean() for luma in lumas])),
-        contrast=float(np.mean([luma.std() for luma in lumas])),
+        brightness=float(np.mean([mean for mean, _ in levels])),
+        contrast=float(np.mean([deviation for _, deviation in levels])),
         sharpness=float(np.mean([sharpness(luma) for luma in lumas])),
         motion=float(np.mean([flow_speed(pair) for pair in pairs])) if pairs else 0.0,
     )
@@ -44,7 +45,8 @@ def sharpness(luma: np.ndarray) -> float:
     scale = SHARPNESS_SIDE_PX / max(luma.shape)
     if scale < 1:
         luma = cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(luma, cv2.CV_64F).var())
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
+    return float(deviation[0, 0] ** 2)
 
 
 def flow_speed(pair: MotionPair) -> float:

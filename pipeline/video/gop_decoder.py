@@ -1,0 +1,68 @@
+"""Decode one group of pictures packet by packet, as far as wanted."""
+
+from collections.abc import Sequence
+
+import av
+import av.error
+
+# Decoders that can leave out frames that no other frame refers to, decided packet by packet. The others (VP9, AV1)
+# decode every frame they are given.
+DROPS_NON_REFERENCE = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
+
+
+class GopDecoder:
+    """A decoder that is restarted for each group, so that a group can be left before its end."""
+
+    def __init__(self, context: av.VideoCodecContext):
+        self._context = context
+        self._drops = context.name in DROPS_NON_REFERENCE
+        self.packets: list[av.Packet] = []
+        self._next = 0
+        self.damaged_packets = 0  # in a row
+        self.any_damage = False  # in this group so far
+
+    def start(self, packets: Sequence[av.Packet]) -> None:
+        """Begin a group: its packets in decode order, a key frame first."""
+        if self._context.is_open:
+            self._context.flush_buffers()
+        self.packets, self._next, self.any_damage = list(packets), 0, False
+
+    def extend(self, packets: Sequence[av.Packet]) -> None:
+        """More packets that follow those of the group in decode order."""
+        self.packets += packets
+
+    @property
+    def next(self) -> int:
+        """Index of the packet that `feed` would take (the number of packets when all are taken)."""
+        return self._next
+
+    @property
+    def exhausted(self) -> bool:
+        return self._next >= len(self.packets)
+
+    def feed(self, *, needed: bool = True) -> list[av.VideoFrame]:
+        """Take the next packet; return the frames that are now ready, in presentation order (decoders lag behind).
+
+        needed=False leaves the frame out, unless others refer to it. An undecodable packet is counted, not raised.
+        """
+        packet = self.packets[self._next]
+        self._next += 1
+        if self._drops:
+            self._context.skip_frame = "DEFAULT" if needed else "NONREF"
+        return self._decode(packet)
+
+    def drain(self) -> list[av.VideoFrame]:
+        """The frames still inside the decoder. Only `start` may follow."""
+        return self._decode(None) if self._next else []
+
+    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        try:
+            frames = self._context.decode(packet)
+        except av.error.FFmpegError:
+            self.damaged_packets += 1
+            self.any_damage = True
+            return []
+        if frames:
+            self.damaged_packets = 0
+        self.any_damage = self.any_damage or any(frame.is_corrupt for frame in frames)
+        return frames

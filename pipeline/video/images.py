@@ -1,0 +1,53 @@
+"""From a decoded frame to what the rest looks at: a small HSV thumbnail, and a picture of the size models get."""
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from pipeline.video.decode import VideoInfo
+from pipeline.video.shots import thumbnail
+
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+PLANAR_8BIT = {"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "yuv411p", "yuv410p", "yuv440p"}
+
+
+class Images:
+    """Converts frames; one for each pass over a video, because the scaler's set-up is kept between frames.
+
+    max_side_px: longer side of a picture; a smaller video is not enlarged.
+    """
+
+    def __init__(self, max_side_px: int):
+        self._max_side_px = max_side_px
+        self._reformat = VideoReformatter()
+
+    def thumbnail(self, image: av.VideoFrame) -> np.ndarray:
+        """HSV thumbnail, uint8 (72, 128, 3), of the frame as stored (not turned upright)."""
+        if image.format.name not in PLANAR_8BIT:
+            image = self._reformat.reformat(image, format="yuv420p", threads=1)
+        planes = [_plane(image, i) for i in range(3)]
+        full_range = image.color_range == FULL_RANGE or image.format.name.startswith("yuvj")
+        return thumbnail((planes[0], planes[1], planes[2]), full_range=full_range)
+
+    def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
+        """BGR uint8 (height, width, 3) as displayed: pixel aspect ratio applied, turned upright."""
+        width, height = _fit(info.width, info.height, self._max_side_px)
+        if quarter_turns % 2:
+            width, height = height, width
+        # one thread: the caller's decoder threads are the policy, and splitting so small a job costs more than it gains
+        small = self._reformat.reformat(
+            image, width=width, height=height, format="bgr24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        return np.ascontiguousarray(np.rot90(small.to_ndarray(), quarter_turns))
+
+
+def _plane(image: av.VideoFrame, index: int) -> np.ndarray:
+    """One 8-bit plane as an array (height, width), without copying."""
+    plane = image.planes[index]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _fit(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The size (px) with the same aspect ratio whose longer side is at most max_side."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(2, round(width * scale)), max(2, round(height * scale))

@@ -1,0 +1,111 @@
+"""From frame times, cuts and samples to measured clips: what the dense and the sparse pass share."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
+from pipeline.video.clips import Span, Windower
+from pipeline.video.decode import VideoInfo
+from pipeline.video.frames import Sampler, jpeg, pick
+from pipeline.video.quality import Quality, measure
+
+TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
+MOTION_PAIRS = 6  # pairs of frames whose motion is measured in a clip, at even distances (count)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A span of a video, measured. `info` is the video it is from. `reason` is why it is rejected, `error` why it
+    failed; with neither it is fit to go on, and `frames` holds its pictures as JPEG bytes."""
+
+    info: VideoInfo
+    span: Span
+    quality: Quality | None
+    reason: str | None
+    error: str | None
+    frames: list[bytes]
+
+
+@dataclass(frozen=True)
+class SplitDone:
+    """Comes after the last clip: what the video is, why it is not whole if it is not, or why it has no clips."""
+
+    info: VideoInfo
+    error: str | None
+    no_clips: str | None
+
+
+class ClipMaker:
+    """Takes what a pass sees, in order of time, and hands out clips as their spans become known.
+
+    Memory: the pictures of one clip (see Sampler) and the frame times of the longest clip.
+    """
+
+    def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
+        self._shots, self._frames, self._quality = shots, frames, quality
+        self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s)
+        self._damaged_s: deque[float] = deque()
+
+    def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:
+        """A decoded frame: its time (s), gray thumbnail (uint8), and a way to make its picture (BGR uint8)."""
+        self._sampler.offer(time_s, gray, picture)
+
+    def skip(self) -> None:
+        """Frames before the next sample were not decoded."""
+        self._sampler.skip()
+
+    def damaged(self, time_s: float) -> None:
+        """The frame at time_s is damaged: the clip it falls in fails."""
+        self._damaged_s.append(time_s)
+
+    def frame(self, time_s: float, starts_shot: bool, info: VideoInfo) -> Iterator[Clip]:
+        """The next frame of the video, decoded or not: its time (s) and whether a shot starts with it."""
+        for span in self._windower.push(time_s, starts_shot):
+            yield self._clip(span, info)
+
+    def finish(self, end_s: float, ended_early: str | None, info: VideoInfo) -> Iterator[Clip]:
+        """The clips still open when the video ends at end_s; `ended_early` fails the last."""
+        spans = self._windower.flush(end_s)
+        for i, span in enumerate(spans):
+            yield self._clip(span, info, error=ended_early if i == len(spans) - 1 else None)
+
+    def _clip(self, span: Span, info: VideoInfo, error: str | None = None) -> Clip:
+        samples = self._sampler.take(span.start_s, span.end_s)
+        chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
+        pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
+        pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
+        quality = measure([sample.picture for sample in chosen], pairs) if chosen else None
+        error = error or self._damage(span)
+        reason = None if error else self._reason(span, quality)
+        jpegs = [] if error or reason else [jpeg(s.picture, self._frames.jpeg_quality) for s in chosen]
+        return Clip(info, span, quality, reason, error, jpegs)
+
+    def _damage(self, span: Span) -> str | None:
+        inside = 0
+        while self._damaged_s and self._damaged_s[0] < span.end_s:
+            inside += self._damaged_s.popleft() >= span.start_s
+        return f"{inside} damaged frame{'s' if inside > 1 else ''}" if inside else None
+
+    def _reason(self, span: Span, quality: Quality | None) -> str | None:
+        if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S:
+            return "too_short"
+        return rejection(quality, self._quality) if quality else "no_picture"
+
+
+def rejection(quality: Quality, limits: QualitySettings) -> str | None:
+    """The first limit a clip does not meet, as the reason that goes into the table."""
+    if quality.brightness < limits.min_brightness:
+        return "too_dark"
+    if quality.brightness > limits.max_brightness:
+        return "too_bright"
+    if quality.contrast < limits.min_contrast:
+        return "low_contrast"
+    if quality.sharpness < limits.min_sharpness:
+        return "blurry"
+    if quality.motion < limits.min_motion:
+        return "static"
+    return None

@@ -1,0 +1,315 @@
+"""The sparse pass: decode key frames, and further into a group of pictures only where a cut may hide.
+
+What is always decoded: each key frame and the tenth of a second after it (for motion, and to tell a cut from a flash).
+A group is decoded further
+- up to its last packet whose size says that it may start a shot (gops.suspects);
+- as far as the pictures need it (FrameSettings.timing);
+- to its end when the next key frame looks like another shot and nothing explains it.
+On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is confirmed, or
+placed, on consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are
+read in file order and kept until their group is done with: no seeking, no index needed.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from pipeline.settings import FrameSettings, SplitSettings
+from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
+from pipeline.video.frames import MOTION_GAP_S
+from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
+from pipeline.video.gops import Gop, anchors, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.images import Images
+from pipeline.video.measured import Clip, ClipMaker
+from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, colour_distance, is_cut
+from pipeline.video.timeline import Timeline
+
+CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
+PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
+MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
+NEAR_KEY_S = 2.0  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
+UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
+UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
+CALM_OF_KEY = 0.15  # no packet larger than this fraction of the next key frame: too little for a cut (fraction)
+IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
+
+
+@dataclass
+class _Seen:
+    """A decoded frame: when it is shown (ticks), its HSV thumbnail, and itself until it was offered as a picture."""
+
+    pts: int
+    thumb: np.ndarray
+    image: av.VideoFrame | None
+
+
+@dataclass
+class _Group:
+    """A group of pictures in work. own: its packets in decode order, from the key frame on.
+
+    seen: its decoded frames so far, in presentation order. whole: the times (ticks) around its suspects, where frames
+    are decoded without exception; reach: the last of them.
+    """
+
+    gop: Gop
+    decoder: GopDecoder
+    own: list[av.Packet]
+    whole: set[int] = field(default_factory=set)
+    reach: int = 0
+    before: float = math.inf  # when the next key frame is shown (ticks), once that is known
+    seen: list[_Seen] = field(default_factory=list)
+    closing: bool = False  # the groups before it are done with: its frames may be offered as pictures
+
+
+def sparse_clips(
+    source: str | BinaryIO, reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings
+) -> Iterator[Clip] | None:
+    """The clips of a video by the sparse pass, or None where it does not pay or cannot be right: the caller then
+    decodes densely (what was looked at here is still to come from the reader)."""
+    first = reader.peek(PROBE_PACKETS)
+    if not first or not first[0].is_keyframe or reader.info.video_codec not in CODECS:
+        return None
+    times = [packet.pts for packet in first]
+    if None in times or len(set(times)) < len(times):
+        return None
+    if sum(packet.is_keyframe for packet in first) > max(1, MAX_KEY_SHARE * len(first)):
+        return None
+    return _SparsePass(source, reader, maker, shots, frames).clips()
+
+
+class _SparsePass:
+    """The state of one pass. Two decoders take turns, so that the next key frame can be looked at while the group
+    before it can still be decoded further."""
+
+    def __init__(
+        self, source: str | BinaryIO, reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings
+    ):
+        self._reader, self._maker = reader, maker
+        self._thresholds = CutThresholds(shots.min_change, shots.min_change_ratio)
+        self._images = Images(frames.max_side_px)
+        self._exact = frames.timing == "exact"
+        self._decoders = deque([GopDecoder(reader.decoder), GopDecoder(reader.second_decoder(source))])
+        self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
+        self._turns: int | None = None
+        self._sampled: int | None = None  # the last frame offered as a picture (ticks)
+        self._longest = 0  # packets in the longest group so far
+
+    def clips(self) -> Iterator[Clip]:
+        group: _Group | None = None
+        for gop in read_gops(self._reader.packets()):
+            following = self._open(gop, group)
+            if group:
+                yield from self._close(group, following)
+            group = following
+            if max(decoder.damaged_packets for decoder in self._decoders) > MAX_DAMAGED_PACKETS:
+                self._reader.ended_early = "decoding stopped: too many damaged packets in a row"
+                break
+        if group:
+            yield from self._close(group, None)
+        yield from self._timeline.finish()
+
+    def _open(self, gop: Gop, before: _Group | None) -> _Group:
+        """Decode the key frame and what follows it within MOTION_GAP_S."""
+        if gop.continues and before:
+            return _Group(gop, before.decoder, gop.packets)
+        self._decoders.rotate()
+        group = _Group(gop, self._decoders[0], gop.own)
+        self._mark_suspects(group)
+        self._longest = max(self._longest, len(group.own))
+        group.decoder.start(group.own)
+        until = gop.key_pts + round((MOTION_GAP_S + 1 / self._reader.info.fps) / self._reader.tick_s)
+        first_enough = gop.key_pts + MOTION_GAP_S / self._reader.tick_s
+        while not group.decoder.exhausted and not (group.seen and group.seen[-1].pts >= first_enough):
+            self._feed(group, whole_until=until)
+        return group
+
+    def _mark_suspects(self, group: _Group) -> None:
+        found = anchors(group.own)
+        suspicious = suspects([group.own[i].size for i in found[1:]], group.own[0].size)
+        times = sorted(pts_of(packet) for packet in group.own)
+        position = {pts: i for i, pts in enumerate(times)}
+        for before, anchor, suspect in zip(found, found[1:], suspicious, strict=False):
+            if suspect:
+                first = position[pts_of(group.own[before])] - NEIGHBOURS
+                last = position[pts_of(group.own[anchor])] + NEIGHBOURS
+                group.whole.update(times[max(0, first) : last + 1])
+        group.reach = max(group.whole, default=group.gop.key_pts)
+
+    def _close(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
+        """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
+        times = shown_pts(group.gop, following.gop if following else None)
+        if following and not following.gop.continues:
+            group.before = following.gop.key_pts
+        if not self._is_plain(group, times):
+            yield from self._close_whole(group, following)
+            return
+        self._timeline.enter(times[0])
+        if self._timeline.broken:
+            self._maker.skip()
+        group.closing = True
+        for seen in group.seen:
+            self._sample(seen)
+        jump = self._decode(group, following, times)
+        if group.decoder.any_damage:
+            yield from self._close_whole(group, following)
+            return
+        thumbs = {seen.pts: seen.thumb for seen in group.seen}
+        durations = {pts_of(packet): packet.duration or 0 for packet in group.own}
+        for pts in times:
+            yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0))
+        self._timeline.jump = jump
+
+    def _is_plain(self, group: _Group, times: list[int]) -> bool:
+        gop = group.gop
+        if gop.continues or gop.continued or group.decoder.any_damage or any(p.is_discard for p in gop.packets):
+            return False
+        return bool(group.seen) and group.seen[0].pts == gop.key_pts == times[0]
+
+    def _decode(self, group: _Group, following: _Group | None, times: list[int]) -> float | None:
+        """Decode on. Returns the change across frames that were left out right before a cut at the next key frame."""
+        jump = None
+        self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
+        if following and following.seen and group.seen[-1].pts < times[-1]:
+            last, key = group.seen[-1].thumb, following.seen[0].thumb
+            if _unlike(last, key):
+                if self._evident_cut(group, following):
+                    jump = change(last, key)
+                else:
+                    group.whole.update(times[-1 - NEIGHBOURS :])
+                    group.decoder.extend(_leading(following))
+                    self._feed_to(group, times[-1])
+        self._take(group, group.decoder.drain())
+        self._place_cuts(group, following, times)
+        return jump
+
+    def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
+        """Up to when (ticks) pictures are wanted."""
+        if self._exact or not following or not following.seen:
+            return times[-1]
+        ends_here = _unlike(group.seen[-1].thumb, following.seen[0].thumb)
+        return times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
+
+    def _evident_cut(self, group: _Group, following: _Group) -> bool:
+        """Is the cut at the next key frame sure without the frames right before it?
+
+        An encoder that ends a group early, when the packets before cost next to nothing by comparison, has found a cut:
+        with the old shot still going on, and the new one going on after its first frame (so that it is no flash).
+        """
+        if len(group.own) >= IRREGULAR * self._longest:
+            return False
+        last = group.seen[-1]
+        limit = CALM_OF_KEY * following.own[0].size
+        if any(packet.size > limit for packet in group.own if pts_of(packet) > last.pts):
+            return False
+        if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
+            return False
+        after = [change(a.thumb, b.thumb) for a, b in zip(following.seen, following.seen[1:], strict=False)]
+        return is_cut(change(last.thumb, following.seen[0].thumb), after[:NEIGHBOURS], self._thresholds)
+
+    def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> None:
+        """Where a change between frames that are not consecutive would make a cut, decode again with those between."""
+        position = {pts: i for i, pts in enumerate(times)}
+        for _ in range(2):
+            seen = group.seen
+            changes = [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
+            wanted: set[int] = set()
+            for i, value in enumerate(changes):
+                first, last = position.get(seen[i].pts, 0), position.get(seen[i + 1].pts, 0)
+                near = changes[max(0, i - NEIGHBOURS) : i] + changes[i + 1 : i + 1 + NEIGHBOURS]
+                if last - first > 1 and is_cut(value, near, self._thresholds):
+                    wanted.update(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
+            if not wanted:
+                return
+            group.whole |= wanted
+            reach = seen[-1].pts
+            group.seen = []
+            group.decoder.start(group.own)
+            group.decoder.extend(_leading(following))
+            self._feed_to(group, reach)
+            self._take(group, group.decoder.drain())
+
+    def _feed_to(self, group: _Group, until: float) -> None:
+        """Decode all packets shown up to `until` (ticks), and those that they need."""
+        packets = group.decoder.packets
+        needed = [i for i, packet in enumerate(packets) if pts_of(packet) <= until]
+        later = [i for i in anchors(packets) if pts_of(packets[i]) >= until]
+        stop = max(needed[-1] if needed else 0, later[0] if later else 0)
+        while group.decoder.next <= stop and not group.decoder.exhausted:
+            self._feed(group)
+
+    def _feed(self, group: _Group, whole_until: float = 0) -> None:
+        pts = pts_of(group.decoder.packets[group.decoder.next])
+        frames = group.decoder.feed(needed=pts in group.whole or pts <= whole_until)
+        self._take(group, frames)
+
+    def _take(self, group: _Group, frames: list[av.VideoFrame]) -> None:
+        for frame in frames:
+            if frame.pts is not None and group.gop.key_pts <= frame.pts < group.before:
+                self._reader.refuse_oversized(frame)
+                if self._turns is None:
+                    self._turns = self._reader.turned(frame)
+                group.seen.append(_Seen(frame.pts, self._images.thumbnail(frame), frame))
+                if group.closing:
+                    self._sample(group.seen[-1])
+
+    def _sample(self, seen: _Seen) -> None:
+        """Offer a frame as a picture, once."""
+        image, seen.image = seen.image, None
+        if image is None or (self._sampled is not None and seen.pts <= self._sampled):
+            return
+        self._sampled = seen.pts
+        time_s = self._timeline.time_s(seen.pts)
+        self._maker.sample(time_s, seen.thumb[:, :, 2], lambda: self._picture(image))
+
+    def _picture(self, image: av.VideoFrame) -> np.ndarray:
+        return self._images.picture(image, self._turns or 0, self._reader.info)
+
+    def _close_whole(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
+        """Decode every frame of a group and trust only what comes out: it is damaged, edited, or endless."""
+        for frame, damaged in self._whole_frames(group, following):
+            if frame.pts is None or frame.pts >= group.before:
+                continue
+            self._timeline.enter(frame.pts)
+            seen_before = len(group.seen)
+            self._take(group, [frame])
+            if damaged:
+                self._maker.damaged(self._timeline.time_s(frame.pts))
+            for seen in group.seen[seen_before:]:
+                yield from self._timeline.show(seen.pts, seen.thumb, frame.duration or 0)
+            group.seen.clear()
+
+    def _whole_frames(self, group: _Group, following: _Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
+        decoder = group.decoder
+        if group.gop.continues:
+            decoder.extend(group.own)
+        else:
+            decoder.start(group.own)
+            group.seen.clear()
+        if not group.gop.continued:
+            decoder.extend(_leading(following))
+        damaged = False
+        while not decoder.exhausted or not group.gop.continued:
+            last = decoder.exhausted
+            undecodable = decoder.damaged_packets
+            for frame in decoder.drain() if last else decoder.feed():
+                yield frame, damaged or frame.is_corrupt
+                damaged = False
+            damaged = damaged or decoder.damaged_packets > undecodable
+            if last:
+                return
+
+
+def _leading(following: _Group | None) -> list[av.Packet]:
+    """The packets behind the next key frame that are shown before it, and the key frame, which they refer to."""
+    leading = following.gop.leading if following else []
+    return [following.gop.packets[0], *leading] if following and leading else []
+
+
+def _unlike(a: np.ndarray, b: np.ndarray) -> bool:
+    """May two frames that are seconds apart be of different shots? (HSV thumbnails)"""
+    return change(a, b) >= UNLIKE_CHANGE and colour_distance(a, b) >= UNLIKE_COLOURS
