@@ -8,11 +8,15 @@ import av
 MAX_GOP_BYTES = 64_000_000  # a longer group is handed out in pieces, so that memory stays bounded
 MAX_GOP_PACKETS = 1_000
 
-SPIKE_RATIO = 2.5  # a packet this many times its neighbours' median may hold a new shot
-SPIKE_OF_KEY = 0.02  # ... if it is at least this fraction of the key frame: new content cannot cost less
-NEW_OF_KEY = 0.25  # a packet of at least this fraction of the key frame may hold a new shot, whatever its neighbours
-COLLAPSE_RATIO = 0.1  # a packet below this fraction of its neighbours' median may be a cut to black
-SIZE_NEIGHBOURS = 6  # packets before (and after) that a size is compared with (count)
+# All sizes are compared as ratios; the figures were chosen on films with every cut known (benchmarks/split.py).
+SPIKE = 6.0  # a packet's ratio to the largest of those before it, times that to the median after it: perhaps a new shot
+CERTAIN_SPIKE = 40.0  # ... and almost certainly
+MIN_RISE = 1.2  # and it is at least this many times the largest of those before it
+MIN_OF_KEY = 0.05  # and at least this fraction of the key frame: new content cannot cost less
+BUSY_OF_KEY = 0.3  # from this fraction of the key frames around it, any packet not below its neighbours may hold one
+COLLAPSE = 0.1  # a packet below this fraction of the median before it may be a cut to black
+NEAR_PACKETS = 3  # packets before that a rise is measured from (count)
+WIDE_PACKETS = 6  # packets before or after that a median is taken of (count)
 
 
 @dataclass
@@ -77,21 +81,27 @@ def anchors(packets: list[av.Packet]) -> list[int]:
     return found
 
 
-def suspects(sizes: list[int], key_bytes: int) -> list[bool]:
-    """Which anchors of a group may start a shot, by size alone. sizes: bytes of its anchors without the key frame.
+def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int) -> list[int]:
+    """How likely each anchor of a group starts a shot, by size alone: 0 not at all, 1 perhaps, 2 almost certainly.
 
-    A P-frame right after a cut holds mostly intra blocks, so it costs a good part of a key frame and much more than its
-    neighbours; after a cut to black it costs next to nothing. (The idea of compressed-domain shot detection: Yeo & Liu,
-    IEEE TCSVT 1995.) One answer for each anchor.
+    sizes: bytes of the group's anchors without the key frame. A P-frame right after a cut holds mostly intra blocks, so
+    it costs a good part of a key frame and much more than its neighbours; after a cut to black it costs next to nothing.
+    (The idea of shot detection in the compressed domain: Yeo & Liu, IEEE TCSVT 1995.)
     """
-    found = []
-    for i, size in enumerate(sizes):
-        before, after = sizes[max(0, i - SIZE_NEIGHBOURS) : i], sizes[i + 1 : i + 1 + SIZE_NEIGHBOURS]
-        usual = _median(before if len(before) >= 2 else after)
-        spike = size >= SPIKE_RATIO * usual and size >= SPIKE_OF_KEY * key_bytes
-        collapse = size <= COLLAPSE_RATIO * usual and usual >= SPIKE_OF_KEY * key_bytes
-        found.append(spike or collapse or size >= NEW_OF_KEY * key_bytes)
-    return found
+    return [_suspicion(i, sizes, key_bytes, next_key_bytes) for i in range(len(sizes))]
+
+
+def _suspicion(i: int, sizes: list[int], key_bytes: int, next_key_bytes: int) -> int:
+    size, near = sizes[i], sizes[max(0, i - NEAR_PACKETS) : i]
+    before, after = sizes[max(0, i - WIDE_PACKETS) : i], sizes[i + 1 : i + 1 + WIDE_PACKETS]
+    usual, later = _median(before or after), _median(after or before)
+    rise = size / max(1, max(near, default=later))
+    spike = rise * size / max(1, later)
+    if spike >= SPIKE and rise >= MIN_RISE and size >= MIN_OF_KEY * key_bytes:
+        return 2 if spike >= CERTAIN_SPIKE else 1
+    busy = size >= BUSY_OF_KEY * max(key_bytes, next_key_bytes) and size * size >= usual * later
+    collapse = size <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
+    return 1 if busy or collapse else 0
 
 
 def _median(values: list[int]) -> int:

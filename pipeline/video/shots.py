@@ -1,6 +1,7 @@
 """Find hard cuts while frames go by, with a look-ahead of two frames."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -54,27 +55,26 @@ def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class CutDetector:
-    """Adaptive hard-cut detection: a cut is a change that is large and stands out from the frames around it.
+    """Adaptive hard-cut detection: a cut is a change that is large, stands out from the frames around it, and lasts.
 
-    So a fast pan (every frame changes) and a one-frame flash (two changes side by side) are no cuts. The method is
-    PySceneDetect's AdaptiveDetector (rolling average of the content value), on a thumbnail of its own.
+    So a fast pan (every frame changes) and a flash of a frame or two (the old picture comes back) are no cuts. The
+    method is PySceneDetect's AdaptiveDetector (rolling average of the content value), on a thumbnail of its own.
     """
 
     def __init__(self, thresholds: CutThresholds):
         self._thresholds = thresholds
-        self._previous: np.ndarray | None = None
-        self._changes: deque[float | None] = deque(maxlen=2 * NEIGHBOURS + 1)
+        self._frames: deque[_Frame] = deque(maxlen=2 * NEIGHBOURS + 2)
         self._undecided = 0
 
-    def push(self, thumb: np.ndarray) -> list[bool]:
-        """Take the next frame's thumbnail; answer, oldest first, for frames now decided: does a shot start there?"""
-        value = 0.0 if self._previous is None else change(self._previous, thumb)
-        self._previous = thumb
-        return self.push_change(value)
+    def push(self, thumb: np.ndarray | None, verdict: bool | None = None) -> list[bool]:
+        """Take the next frame's thumbnail; answer, oldest first, for frames now decided: does a shot start there?
 
-    def push_change(self, value: float | None) -> list[bool]:
-        """The same for a caller that compares frames itself; None: the change to this frame is unknown, so no cut."""
-        self._changes.append(value)
+        thumb: None for a frame that was not decoded. verdict: the answer for this frame, where the caller knows it.
+        """
+        value = None if self._frames else 0.0
+        if thumb is not None and self._frames and (previous := self._frames[-1].thumb) is not None:
+            value = change(previous, thumb)
+        self._frames.append(_Frame(thumb, value, verdict))
         self._undecided += 1
         return [self._decide()] if self._undecided > NEIGHBOURS else []
 
@@ -83,14 +83,38 @@ class CutDetector:
         return [self._decide() for _ in range(self._undecided)]
 
     def _decide(self) -> bool:
-        at = len(self._changes) - self._undecided
+        frames = list(self._frames)
+        at = len(frames) - self._undecided
         self._undecided -= 1
-        near = [c for i, c in enumerate(self._changes) if i != at and abs(i - at) <= NEIGHBOURS and c is not None]
-        return is_cut(self._changes[at], near, self._thresholds)
+        if frames[at].verdict is not None:
+            return bool(frames[at].verdict)
+        near = [f.change for f in frames[max(0, at - NEIGHBOURS) : at] + frames[at + 1 : at + 1 + NEIGHBOURS]]
+        if not is_cut(frames[at].change, [value for value in near if value is not None], self._thresholds):
+            return False
+        before, after = frames[max(0, at - 1 - NEIGHBOURS) : at], frames[at : at + 1 + NEIGHBOURS]
+        return not is_flash([f.thumb for f in before], [f.thumb for f in after], self._thresholds)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    thumb: np.ndarray | None
+    change: float | None
+    verdict: bool | None
 
 
 def is_cut(value: float | None, near: list[float], thresholds: CutThresholds) -> bool:
-    """Does the change `value` make a cut, given the changes to the frames around it? All are 0-255 levels."""
+    """Does the change `value` stand out from the changes to the frames around it (0-255 levels)?"""
     if value is None or value < thresholds.min_change or not near:
         return False
     return value >= thresholds.min_ratio * (sum(near) / len(near))
+
+
+def is_flash(
+    before: Sequence[np.ndarray | None], after: Sequence[np.ndarray | None], thresholds: CutThresholds
+) -> bool:
+    """Do frames around a change resemble each other across it, so that it only began or ended a flash?
+
+    before, after: thumbnails in order of time, of up to three frames each; None where not decoded.
+    """
+    pairs = [(before[-1], thumb) for thumb in after[1:]] + [(thumb, after[0]) for thumb in before[:-1]]
+    return any(a is not None and b is not None and change(a, b) < thresholds.min_change for a, b in pairs)

@@ -26,7 +26,7 @@ from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
 from pipeline.video.gops import Gop, anchors, pts_of, read_gops, shown_pts, suspects
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, colour_distance, is_cut
+from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, colour_distance, is_cut, is_flash
 from pipeline.video.timeline import Timeline
 
 CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
@@ -35,7 +35,8 @@ MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too l
 NEAR_KEY_S = 2.0  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
 UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
-CALM_OF_KEY = 0.15  # no packet larger than this fraction of the next key frame: too little for a cut (fraction)
+EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
+CALM_OF_KEY = 0.3  # no packet larger than this fraction of the next key frame: too little for a cut (fraction)
 IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
 
 
@@ -63,6 +64,7 @@ class _Group:
     reach: int = 0
     before: float = math.inf  # when the next key frame is shown (ticks), once that is known
     seen: list[_Seen] = field(default_factory=list)
+    starts_shot: bool | None = False  # None: not known from outside
     closing: bool = False  # the groups before it are done with: its frames may be offered as pictures
 
 
@@ -119,26 +121,29 @@ class _SparsePass:
             return _Group(gop, before.decoder, gop.packets)
         self._decoders.rotate()
         group = _Group(gop, self._decoders[0], gop.own)
-        self._mark_suspects(group)
         self._longest = max(self._longest, len(group.own))
         group.decoder.start(group.own)
-        until = gop.key_pts + round((MOTION_GAP_S + 1 / self._reader.info.fps) / self._reader.tick_s)
-        first_enough = gop.key_pts + MOTION_GAP_S / self._reader.tick_s
-        while not group.decoder.exhausted and not (group.seen and group.seen[-1].pts >= first_enough):
-            self._feed(group, whole_until=until)
+        enough = gop.key_pts + MOTION_GAP_S / self._reader.tick_s
+        latest = gop.key_pts
+        while not group.decoder.exhausted and (len(group.seen) < 2 or latest < enough):
+            latest = max(latest, pts_of(group.own[group.decoder.next]))
+            self._feed(group)
         return group
 
-    def _mark_suspects(self, group: _Group) -> None:
+    def _mark_suspects(self, group: _Group, following: _Group | None) -> None:
         found = anchors(group.own)
-        suspicious = suspects([group.own[i].size for i in found[1:]], group.own[0].size)
+        key_bytes = group.own[0].size
+        next_key_bytes = following.own[0].size if following else key_bytes
+        answers = suspects([group.own[i].size for i in found[1:]], key_bytes, next_key_bytes)
         times = sorted(pts_of(packet) for packet in group.own)
         position = {pts: i for i, pts in enumerate(times)}
-        for before, anchor, suspect in zip(found, found[1:], suspicious, strict=False):
-            if suspect:
-                first = position[pts_of(group.own[before])] - NEIGHBOURS
-                last = position[pts_of(group.own[anchor])] + NEIGHBOURS
+        for before, anchor, suspicion in zip(found, found[1:], answers, strict=False):
+            first = position[pts_of(group.own[before])] - NEIGHBOURS
+            last = position[pts_of(group.own[anchor])] + NEIGHBOURS
+            if suspicion:
+                group.reach = times[min(last, len(times) - 1)]
+            if suspicion == 2:
                 group.whole.update(times[max(0, first) : last + 1])
-        group.reach = max(group.whole, default=group.gop.key_pts)
 
     def _close(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
         """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
@@ -154,15 +159,15 @@ class _SparsePass:
         group.closing = True
         for seen in group.seen:
             self._sample(seen)
-        jump = self._decode(group, following, times)
+        cuts = self._decode(group, following, times)
         if group.decoder.any_damage:
             yield from self._close_whole(group, following)
             return
         thumbs = {seen.pts: seen.thumb for seen in group.seen}
         durations = {pts_of(packet): packet.duration or 0 for packet in group.own}
         for pts in times:
-            yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0))
-        self._timeline.jump = jump
+            starts_shot = group.starts_shot if pts == times[0] else pts in cuts
+            yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0), starts_shot)
 
     def _is_plain(self, group: _Group, times: list[int]) -> bool:
         gop = group.gop
@@ -170,22 +175,36 @@ class _SparsePass:
             return False
         return bool(group.seen) and group.seen[0].pts == gop.key_pts == times[0]
 
-    def _decode(self, group: _Group, following: _Group | None, times: list[int]) -> float | None:
-        """Decode on. Returns the change across frames that were left out right before a cut at the next key frame."""
-        jump = None
+    def _decode(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
+        """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next."""
+        self._mark_suspects(group, following)
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
+        evident = False
         if following and following.seen and group.seen[-1].pts < times[-1]:
-            last, key = group.seen[-1].thumb, following.seen[0].thumb
-            if _unlike(last, key):
-                if self._evident_cut(group, following):
-                    jump = change(last, key)
-                else:
+            if _unlike(group.seen[-1].thumb, following.seen[0].thumb):
+                evident = self._evident_cut(group, following)
+                if not evident:
                     group.whole.update(times[-1 - NEIGHBOURS :])
                     group.decoder.extend(_leading(following))
                     self._feed_to(group, times[-1])
         self._take(group, group.decoder.drain())
-        self._place_cuts(group, following, times)
-        return jump
+        cuts = self._place_cuts(group, following, times)
+        if following and following.seen:
+            following.starts_shot = evident or self._is_exact_cut(group, following, times)
+        return cuts
+
+    def _is_exact_cut(self, group: _Group, following: _Group, times: list[int]) -> bool:
+        """Does a shot start with the next key frame, as seen from the frames right before it?"""
+        before, after = group.seen[-1 - NEIGHBOURS :], following.seen[:1]
+        if before[-1].pts != times[-1]:
+            return False
+        soon = after[0].pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
+        after += [seen for seen in following.seen[1:] if seen.pts < soon]
+        near = [change(a.thumb, b.thumb) for a, b in zip(before, before[1:], strict=False)]
+        near += [change(a.thumb, b.thumb) for a, b in zip(after, after[1:], strict=False)]
+        if not is_cut(change(before[-1].thumb, after[0].thumb), near or [0.0], self._thresholds):
+            return False
+        return not is_flash([seen.thumb for seen in before], [seen.thumb for seen in after], self._thresholds)
 
     def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted."""
@@ -208,30 +227,46 @@ class _SparsePass:
             return False
         if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
             return False
+        if colour_distance(last.thumb, following.seen[0].thumb) < EVIDENT_COLOURS:
+            return False
         after = [change(a.thumb, b.thumb) for a, b in zip(following.seen, following.seen[1:], strict=False)]
-        return is_cut(change(last.thumb, following.seen[0].thumb), after[:NEIGHBOURS], self._thresholds)
+        return is_cut(change(last.thumb, following.seen[0].thumb), after[:NEIGHBOURS] or [0.0], self._thresholds)
 
-    def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> None:
-        """Where a change between frames that are not consecutive would make a cut, decode again with those between."""
+    def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
+        """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
+        is decoded again with those."""
         position = {pts: i for i, pts in enumerate(times)}
-        for _ in range(2):
-            seen = group.seen
-            changes = [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
-            wanted: set[int] = set()
-            for i, value in enumerate(changes):
-                first, last = position.get(seen[i].pts, 0), position.get(seen[i + 1].pts, 0)
-                near = changes[max(0, i - NEIGHBOURS) : i] + changes[i + 1 : i + 1 + NEIGHBOURS]
-                if last - first > 1 and is_cut(value, near, self._thresholds):
-                    wanted.update(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
-            if not wanted:
-                return
-            group.whole |= wanted
-            reach = seen[-1].pts
+        for attempt in range(3):
+            cuts, missing = self._find_cuts(group, position, times)
+            if not missing or attempt == 2:
+                break
+            group.whole |= missing
+            reach = group.seen[-1].pts
             group.seen = []
             group.decoder.start(group.own)
             group.decoder.extend(_leading(following))
             self._feed_to(group, reach)
             self._take(group, group.decoder.drain())
+        return cuts
+
+    def _find_cuts(self, group: _Group, position: dict[int, int], times: list[int]) -> tuple[set[int], set[int]]:
+        """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
+        seen = group.seen
+        changes = [0.0] + [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
+        cuts, missing = set(), set()
+        for i in range(1, len(seen)):
+            near = changes[max(1, i - NEIGHBOURS) : i] + changes[i + 1 : i + 1 + NEIGHBOURS]
+            if not is_cut(changes[i], near or [0.0], self._thresholds):
+                continue
+            first, last = position[seen[i - 1].pts], position[seen[i].pts]
+            around = set(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
+            around = {pts for pts in around if pts <= seen[-1].pts} - {frame.pts for frame in seen}
+            thumbs = [frame.thumb for frame in seen]
+            if around:
+                missing |= around
+            elif not is_flash(thumbs[max(0, i - 1 - NEIGHBOURS) : i], thumbs[i : i + 1 + NEIGHBOURS], self._thresholds):
+                cuts.add(seen[i].pts)
+        return cuts, missing
 
     def _feed_to(self, group: _Group, until: float) -> None:
         """Decode all packets shown up to `until` (ticks), and those that they need."""
@@ -242,10 +277,9 @@ class _SparsePass:
         while group.decoder.next <= stop and not group.decoder.exhausted:
             self._feed(group)
 
-    def _feed(self, group: _Group, whole_until: float = 0) -> None:
+    def _feed(self, group: _Group) -> None:
         pts = pts_of(group.decoder.packets[group.decoder.next])
-        frames = group.decoder.feed(needed=pts in group.whole or pts <= whole_until)
-        self._take(group, frames)
+        self._take(group, group.decoder.feed(needed=pts in group.whole))
 
     def _take(self, group: _Group, frames: list[av.VideoFrame]) -> None:
         for frame in frames:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.video.decode import VideoReader
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import CutDetector, change
+from pipeline.video.shots import CutDetector
 
 
 class Timeline:
@@ -19,13 +19,12 @@ class Timeline:
         self._zero: int | None = None  # the ticks at which the video starts; moves where time stamps jump back
         self._end_s: float | None = None
         self._last_s = -1.0
-        self._last: np.ndarray | None = None
-        self.jump: float | None = None  # change to the next frame, if it is known though the one before was not decoded
+        self._last_was_decoded = False
 
     @property
     def broken(self) -> bool:
         """Was the last frame left out?"""
-        return self._last is None
+        return not self._last_was_decoded
 
     def enter(self, pts: int) -> None:
         """The next frame is shown at `pts` (ticks). Where time stamps jump back, time goes on after the last frame."""
@@ -37,18 +36,17 @@ class Timeline:
     def time_s(self, pts: int) -> float:
         return (pts - (self._zero or 0)) * self._reader.tick_s
 
-    def show(self, pts: int, thumb: np.ndarray | None, duration: int) -> Iterator[Clip]:
-        """The next frame: when it is shown and for how long (ticks), and its thumbnail if it was decoded."""
+    def show(
+        self, pts: int, thumb: np.ndarray | None, duration: int, starts_shot: bool | None = None
+    ) -> Iterator[Clip]:
+        """The next frame: when it is shown and for how long (ticks), its thumbnail if it was decoded, and whether a
+        shot starts with it if that is known; else it is decided from the thumbnails."""
         self.enter(pts)
         self._last_s = self.time_s(pts)
         self._end_s = self._last_s + (duration * self._reader.tick_s or 1 / self._reader.info.fps)
-        first = not self._undecided and self._last is None and self._last_s == 0
-        value = 0.0 if first else self.jump
-        if thumb is not None and self._last is not None:
-            value = change(self._last, thumb)
-        self._last, self.jump = thumb, None
+        self._last_was_decoded = thumb is not None
         self._undecided.append(self._last_s)
-        yield from self._decide(self._detector.push_change(value))
+        yield from self._decide(self._detector.push(thumb, starts_shot))
 
     def finish(self) -> Iterator[Clip]:
         """All frames were shown. Raises BadVideo if there was none."""
