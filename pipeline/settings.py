@@ -33,9 +33,10 @@ class SplitSettings(Group):
     detector: Literal["sparse", "dense"] = "sparse"
     """sparse: decode only where a cut may hide, by itself dense where that does not pay; dense: compare every frame"""
     min_change: float = Field(default=15.0, ge=0, le=255)
-    """a cut's frame differs from the one before by at least this (mean HSV difference, 0-255 levels)"""
+    """a cut's frame differs from the one before by at least this more than the frames around it differ from each other
+    (mean HSV difference, 0-255 levels)"""
     min_change_ratio: float = Field(default=3.0, ge=1)
-    """... and by at least this many times as much as its neighbours (ratio)"""
+    """... and by at least this many times as much (ratio)"""
     min_clip_s: float = Field(default=1.0, gt=0)
     """shorter clips are rejected as too_short (seconds)"""
     max_clip_s: float = Field(default=20.0, gt=0)

@@ -37,12 +37,12 @@ class Sampler:
 
     A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
     Frames may be missing (the sparse pass decodes some stretches only): the first picture of a stretch gets the motion
-    that follows it, the others the motion that led to them.
+    that follows it, the others the motion that led to them. gap_s: the least distance of two pictures (seconds).
     """
 
-    def __init__(self, per_clip: int, min_clip_s: float):
+    def __init__(self, per_clip: int, gap_s: float):
         self._per_clip = per_clip
-        self._first_gap_s = self._gap_s = min_clip_s / per_clip
+        self._first_gap_s = self._gap_s = gap_s
         self._samples: list[Sample] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
 

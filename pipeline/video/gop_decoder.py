@@ -21,6 +21,10 @@ class GopDecoder:
         self.damaged_packets = 0  # in a row
         self.any_damage = False  # in this group so far
 
+    def skip_loop_filter(self) -> None:
+        """Leave out the in-loop deblocking filter except on key frames: a fifth of the work of H.264 (before `start`)."""
+        self._context.options = {**self._context.options, "skip_loop_filter": "nokey"}
+
     def start(self, packets: Sequence[av.Packet]) -> None:
         """Begin a group: its packets in decode order, a key frame first."""
         if self._context.is_open:

@@ -13,7 +13,7 @@ from pipeline.video.frames import Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-MOTION_PAIRS = 6  # pairs of frames whose motion is measured in a clip, at even distances (count)
+MOTION_PAIRS = 4  # pairs of frames whose motion is measured in a clip, at even distances (count)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class ClipMaker:
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
-        self._sampler = Sampler(frames.per_clip, shots.min_clip_s)
+        coarse = shots.detector == "sparse" and frames.timing == "near-key"
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s / frames.per_clip * (2 if coarse else 1))
         self._damaged_s: deque[float] = deque()
 
     def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:

@@ -32,11 +32,12 @@ from pipeline.video.timeline import Timeline
 CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 2.0  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
+NEAR_KEY_S = 2.5  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
 UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
 EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
-CALM_OF_KEY = 0.3  # no packet larger than this fraction of the next key frame: too little for a cut (fraction)
+MAX_OF_KEY = 0.6  # ... if no packet between is larger than this fraction of the key frame
+DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
 IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
 
 
@@ -96,6 +97,9 @@ class _SparsePass:
         self._images = Images(frames.max_side_px)
         self._exact = frames.timing == "exact"
         self._decoders = deque([GopDecoder(reader.decoder), GopDecoder(reader.second_decoder(source))])
+        if not self._exact:
+            for decoder in self._decoders:
+                decoder.skip_loop_filter()
         self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
         self._turns: int | None = None
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
@@ -200,9 +204,8 @@ class _SparsePass:
             return False
         soon = after[0].pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
         after += [seen for seen in following.seen[1:] if seen.pts < soon]
-        near = [change(a.thumb, b.thumb) for a, b in zip(before, before[1:], strict=False)]
-        near += [change(a.thumb, b.thumb) for a, b in zip(after, after[1:], strict=False)]
-        if not is_cut(change(before[-1].thumb, after[0].thumb), near or [0.0], self._thresholds):
+        value = change(before[-1].thumb, after[0].thumb)
+        if not is_cut(value, _changes(before) or [0.0], _changes(after), self._thresholds):
             return False
         return not is_flash([seen.thumb for seen in before], [seen.thumb for seen in after], self._thresholds)
 
@@ -221,16 +224,16 @@ class _SparsePass:
         """
         if len(group.own) >= IRREGULAR * self._longest:
             return False
-        last = group.seen[-1]
-        limit = CALM_OF_KEY * following.own[0].size
-        if any(packet.size > limit for packet in group.own if pts_of(packet) > last.pts):
+        last, key = group.seen[-1], following.seen[0]
+        colours = colour_distance(last.thumb, key.thumb)
+        largest = max((packet.size for packet in group.own if pts_of(packet) > last.pts), default=0)
+        if colours < EVIDENT_COLOURS or largest > min(colours, MAX_OF_KEY) * following.own[0].size:
+            return False
+        if min(last.thumb[:, :, 2].mean(), key.thumb[:, :, 2].mean()) < DARK:
             return False
         if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
             return False
-        if colour_distance(last.thumb, following.seen[0].thumb) < EVIDENT_COLOURS:
-            return False
-        after = [change(a.thumb, b.thumb) for a, b in zip(following.seen, following.seen[1:], strict=False)]
-        return is_cut(change(last.thumb, following.seen[0].thumb), after[:NEIGHBOURS] or [0.0], self._thresholds)
+        return is_cut(change(last.thumb, key.thumb), [], _changes(following.seen)[:NEIGHBOURS] or [0.0], self._thresholds)
 
     def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
@@ -252,11 +255,11 @@ class _SparsePass:
     def _find_cuts(self, group: _Group, position: dict[int, int], times: list[int]) -> tuple[set[int], set[int]]:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
         seen = group.seen
-        changes = [0.0] + [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
+        changes = [0.0, *_changes(seen)]
         cuts, missing = set(), set()
         for i in range(1, len(seen)):
-            near = changes[max(1, i - NEIGHBOURS) : i] + changes[i + 1 : i + 1 + NEIGHBOURS]
-            if not is_cut(changes[i], near or [0.0], self._thresholds):
+            before, after = changes[max(1, i - NEIGHBOURS) : i], changes[i + 1 : i + 1 + NEIGHBOURS]
+            if not is_cut(changes[i], before, after, self._thresholds):
                 continue
             first, last = position[seen[i - 1].pts], position[seen[i].pts]
             around = set(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
@@ -316,6 +319,8 @@ class _SparsePass:
             for seen in group.seen[seen_before:]:
                 yield from self._timeline.show(seen.pts, seen.thumb, frame.duration or 0)
             group.seen.clear()
+        if following:
+            following.starts_shot = None
 
     def _whole_frames(self, group: _Group, following: _Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
         decoder = group.decoder
@@ -342,6 +347,10 @@ def _leading(following: _Group | None) -> list[av.Packet]:
     """The packets behind the next key frame that are shown before it, and the key frame, which they refer to."""
     leading = following.gop.leading if following else []
     return [following.gop.packets[0], *leading] if following and leading else []
+
+
+def _changes(seen: list[_Seen]) -> list[float]:
+    return [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
 
 
 def _unlike(a: np.ndarray, b: np.ndarray) -> bool:
