@@ -32,11 +32,11 @@ from pipeline.video.timeline import Timeline
 CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 2.5  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
+NEAR_KEY_S = 3.0  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
 UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
+UNLIKE_COLOURS_ON_GRID = 0.3  # the same where the next key frame came when it was due, so most likely not by a cut
 EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
-MAX_OF_KEY = 0.6  # ... if no packet between is larger than this fraction of the key frame
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
 IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
 
@@ -185,7 +185,8 @@ class _SparsePass:
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
         evident = False
         if following and following.seen and group.seen[-1].pts < times[-1]:
-            if _unlike(group.seen[-1].thumb, following.seen[0].thumb):
+            colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
+            if _unlike(group.seen[-1].thumb, following.seen[0].thumb, colours):
                 evident = self._evident_cut(group, following)
                 if not evident:
                     group.whole.update(times[-1 - NEIGHBOURS :])
@@ -216,18 +217,21 @@ class _SparsePass:
         ends_here = _unlike(group.seen[-1].thumb, following.seen[0].thumb)
         return times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
 
+    def _ended_early(self, group: _Group) -> bool:
+        return len(group.own) < IRREGULAR * self._longest
+
     def _evident_cut(self, group: _Group, following: _Group) -> bool:
         """Is the cut at the next key frame sure without the frames right before it?
 
         An encoder that ends a group early, when the packets before cost next to nothing by comparison, has found a cut:
         with the old shot still going on, and the new one going on after its first frame (so that it is no flash).
         """
-        if len(group.own) >= IRREGULAR * self._longest:
+        if not self._ended_early(group):
             return False
         last, key = group.seen[-1], following.seen[0]
         colours = colour_distance(last.thumb, key.thumb)
         largest = max((packet.size for packet in group.own if pts_of(packet) > last.pts), default=0)
-        if colours < EVIDENT_COLOURS or largest > min(colours, MAX_OF_KEY) * following.own[0].size:
+        if colours < EVIDENT_COLOURS or largest >= following.own[0].size:
             return False
         if min(last.thumb[:, :, 2].mean(), key.thumb[:, :, 2].mean()) < DARK:
             return False
@@ -353,6 +357,6 @@ def _changes(seen: list[_Seen]) -> list[float]:
     return [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
 
 
-def _unlike(a: np.ndarray, b: np.ndarray) -> bool:
+def _unlike(a: np.ndarray, b: np.ndarray, colours: float = UNLIKE_COLOURS) -> bool:
     """May two frames that are seconds apart be of different shots? (HSV thumbnails)"""
-    return change(a, b) >= UNLIKE_CHANGE and colour_distance(a, b) >= UNLIKE_COLOURS
+    return change(a, b) >= UNLIKE_CHANGE and colour_distance(a, b) >= colours
