@@ -10,7 +10,6 @@ MAX_GOP_PACKETS = 1_000
 
 # All sizes are compared as ratios; the figures were chosen on films with every cut known (benchmarks/split.py).
 SPIKE = 6.0  # a packet's ratio to the largest of those before it, times that to the median after it: perhaps a new shot
-CERTAIN_SPIKE = 40.0  # ... and almost certainly
 MIN_RISE = 1.2  # and it is at least this many times the largest of those before it
 MIN_OF_KEY = 0.05  # and at least this fraction of the larger key frame around it: new content cannot cost less
 BUSY_OF_KEY = 0.3  # from this fraction of the same, any packet not below its neighbours may hold one
@@ -82,7 +81,7 @@ def anchors(packets: list[av.Packet]) -> list[int]:
 
 
 def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int) -> list[int]:
-    """How likely each anchor of a group starts a shot, by size alone: 0 not at all, 1 perhaps, 2 almost certainly.
+    """May each anchor of a group start a shot, by size alone? 0 no, 1 it cannot be excluded, 2 it looks like it.
 
     sizes: bytes of the group's anchors without the key frame. A P-frame right after a cut holds mostly intra blocks, so
     it costs a good part of a key frame and much more than its neighbours; after a cut to black it costs next to nothing.
@@ -99,7 +98,7 @@ def _suspicion(i: int, sizes: list[int], key_bytes: int, next_key_bytes: int) ->
     spike = rise * size / max(1, later)
     larger_key = max(key_bytes, next_key_bytes)
     if spike >= SPIKE and rise >= MIN_RISE and size >= MIN_OF_KEY * larger_key:
-        return 2 if spike >= CERTAIN_SPIKE else 1
+        return 2
     busy = size >= BUSY_OF_KEY * larger_key and size * size >= usual * later
     collapse = size <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
     return 1 if busy or collapse else 0

@@ -65,6 +65,7 @@ class _Group:
     reach: int = 0
     before: float = math.inf  # when the next key frame is shown (ticks), once that is known
     seen: list[_Seen] = field(default_factory=list)
+    lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the frames right before the key frame, if known
     starts_shot: bool | None = False  # None: not known from outside
     closing: bool = False  # the groups before it are done with: its frames may be offered as pictures
 
@@ -195,20 +196,20 @@ class _SparsePass:
         self._take(group, group.decoder.drain())
         cuts = self._place_cuts(group, following, times)
         if following and following.seen:
-            following.starts_shot = evident or self._is_exact_cut(group, following, times)
+            if group.seen[-1].pts == times[-1]:
+                following.lead = [seen.thumb for seen in group.seen[-1 - NEIGHBOURS :]]
+            following.starts_shot = evident or self._is_exact_cut(following)
         return cuts
 
-    def _is_exact_cut(self, group: _Group, following: _Group, times: list[int]) -> bool:
-        """Does a shot start with the next key frame, as seen from the frames right before it?"""
-        before, after = group.seen[-1 - NEIGHBOURS :], following.seen[:1]
-        if before[-1].pts != times[-1]:
+    def _is_exact_cut(self, group: _Group) -> bool:
+        """Does a shot start with the group's key frame, as seen from the frames right before it?"""
+        soon = group.gop.key_pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
+        after = [seen.thumb for seen in group.seen if seen.pts < soon]
+        if not group.lead or not is_cut(
+            change(group.lead[-1], after[0]), _changes(group.lead) or [0.0], _changes(after), self._thresholds
+        ):
             return False
-        soon = after[0].pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
-        after += [seen for seen in following.seen[1:] if seen.pts < soon]
-        value = change(before[-1].thumb, after[0].thumb)
-        if not is_cut(value, _changes(before) or [0.0], _changes(after), self._thresholds):
-            return False
-        return not is_flash([seen.thumb for seen in before], [seen.thumb for seen in after], self._thresholds)
+        return not is_flash(group.lead, after, self._thresholds)
 
     def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted."""
@@ -237,7 +238,7 @@ class _SparsePass:
             return False
         if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
             return False
-        return is_cut(change(last.thumb, key.thumb), [], _changes(following.seen)[:NEIGHBOURS] or [0.0], self._thresholds)
+        return is_cut(change(last.thumb, key.thumb), [], _changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0], self._thresholds)
 
     def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
@@ -259,19 +260,20 @@ class _SparsePass:
     def _find_cuts(self, group: _Group, position: dict[int, int], times: list[int]) -> tuple[set[int], set[int]]:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
         seen = group.seen
-        changes = [0.0, *_changes(seen)]
+        thumbs = [*group.lead, *(frame.thumb for frame in seen)]
+        changes = _changes(thumbs)  # changes[k - 1] is the change to thumbs[k]
         cuts, missing = set(), set()
         for i in range(1, len(seen)):
-            before, after = changes[max(1, i - NEIGHBOURS) : i], changes[i + 1 : i + 1 + NEIGHBOURS]
-            if not is_cut(changes[i], before, after, self._thresholds):
+            k = len(group.lead) + i
+            before, after = changes[max(0, k - 1 - NEIGHBOURS) : k - 1], changes[k : k + NEIGHBOURS]
+            if not is_cut(changes[k - 1], before, after, self._thresholds):
                 continue
             first, last = position[seen[i - 1].pts], position[seen[i].pts]
             around = set(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
             around = {pts for pts in around if pts <= seen[-1].pts} - {frame.pts for frame in seen}
-            thumbs = [frame.thumb for frame in seen]
             if around:
                 missing |= around
-            elif not is_flash(thumbs[max(0, i - 1 - NEIGHBOURS) : i], thumbs[i : i + 1 + NEIGHBOURS], self._thresholds):
+            elif not is_flash(thumbs[max(0, k - 1 - NEIGHBOURS) : k], thumbs[k : k + 1 + NEIGHBOURS], self._thresholds):
                 cuts.add(seen[i].pts)
         return cuts, missing
 
@@ -353,8 +355,8 @@ def _leading(following: _Group | None) -> list[av.Packet]:
     return [following.gop.packets[0], *leading] if following and leading else []
 
 
-def _changes(seen: list[_Seen]) -> list[float]:
-    return [change(a.thumb, b.thumb) for a, b in zip(seen, seen[1:], strict=False)]
+def _changes(thumbs: list[np.ndarray]) -> list[float]:
+    return [change(a, b) for a, b in zip(thumbs, thumbs[1:], strict=False)]
 
 
 def _unlike(a: np.ndarray, b: np.ndarray, colours: float = UNLIKE_COLOURS) -> bool:
