@@ -180,6 +180,8 @@ class VideoReader:
         source: what this reader was opened with; a file object is left at the position where it was.
         """
         position = None if isinstance(source, str) else source.tell()
+        if not isinstance(source, str):
+            source.seek(0)
         with _open_container(source) as container:
             context = container.streams[self._stream.index].codec_context
         if position is not None and not isinstance(source, str):

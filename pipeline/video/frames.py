@@ -1,6 +1,5 @@
 """Keep pictures while frames go by, so that a clip's frames can be picked once its span is known."""
 
-import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,29 +14,29 @@ MOTION_GAP_S = 0.1  # frames closer than this may be repeats of one picture (ani
 
 @dataclass
 class Sample:
-    """A picture (BGR uint8, height x width x 3) shown at time_s, with the motion around it if known.
-
-    motion_s: the times (s) of the motion's two frames.
-    """
+    """A picture (BGR uint8, height x width x 3) shown at time_s, its gray thumbnail, and the motion to and from it."""
 
     time_s: float
     picture: np.ndarray
-    motion: MotionPair | None = None
-    motion_s: tuple[float, float] = (0.0, 0.0)
+    gray: np.ndarray
+    before: MotionPair | None
+    after: MotionPair | None = None
 
-    def within(self, start_s: float, end_s: float) -> "Sample":
-        """The same for a clip [start_s, end_s): motion that reaches into another shot is removed."""
-        if self.motion is None or (self.motion_s[0] >= start_s - 1e-6 and self.motion_s[1] < end_s):
-            return self
-        return Sample(self.time_s, self.picture)
+    def motion(self, start_s: float, end_s: float) -> MotionPair | None:
+        """The motion inside [start_s, end_s): what reaches into another shot is none of this one."""
+        if self.before is not None and self.time_s - self.before.gap_s >= start_s - 1e-6:
+            return self.before
+        if self.after is not None and self.time_s + self.after.gap_s < end_s:
+            return self.after
+        return None
 
 
 class Sampler:
     """Pictures at even distances, thinned out as a clip grows: never more than six for each picture wanted.
 
     A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
-    Frames may be missing (the sparse pass decodes some stretches only): the first picture of a stretch gets the motion
-    that follows it, the others the motion that led to them. gap_s: the least distance of two pictures (seconds).
+    Frames may be missing (the sparse pass decodes some stretches only), and a cut may be found only later: so a picture
+    has the motion that led to it and, for the first of a stretch or shot, that from it. gap_s: the least distance of two pictures (seconds).
     """
 
     def __init__(self, per_clip: int, gap_s: float):
@@ -45,17 +44,21 @@ class Sampler:
         self._first_gap_s = self._gap_s = gap_s
         self._samples: list[Sample] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
+        self._awaits_after = False  # the last sample has no motion from it yet
 
     def offer(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:
         """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture."""
+        if self._awaits_after and time_s >= self._samples[-1].time_s + MOTION_GAP_S:
+            last = self._samples[-1]
+            last.after = MotionPair(last.gray, gray, time_s - last.time_s)
+            self._awaits_after = False
         if not self._samples or time_s >= self._samples[-1].time_s + self._gap_s:
-            self._samples.append(Sample(time_s, picture(), *self._motion_to(time_s, gray)))
+            before = MotionPair(self._recent[0][1], gray, time_s - self._recent[0][0]) if self._recent else None
+            self._samples.append(Sample(time_s, picture(), gray, before))
+            self._awaits_after = True
             if len(self._samples) > 6 * self._per_clip:
+                self._awaits_after = len(self._samples) % 2 == 1  # else the last one is thinned out
                 self._samples, self._gap_s = self._samples[::2], self._gap_s * 2
-        elif self._samples[-1].motion is None and time_s >= self._samples[-1].time_s + MOTION_GAP_S:
-            self._samples[-1].motion, self._samples[-1].motion_s = self._motion_to(
-                time_s, gray, at_least_s=self._samples[-1].time_s
-            )
         self._recent.append((time_s, gray))
         while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
             self._recent.popleft()
@@ -63,21 +66,15 @@ class Sampler:
     def skip(self) -> None:
         """Frames are missing before the next one: motion is not measured across them."""
         self._recent.clear()
-
-    def _motion_to(
-        self, time_s: float, gray: np.ndarray, at_least_s: float = -math.inf
-    ) -> tuple[MotionPair | None, tuple[float, float]]:
-        if not self._recent or self._recent[0][0] < at_least_s:
-            return None, (0.0, 0.0)
-        before_s, before = self._recent[0]
-        return MotionPair(before, gray, time_s - before_s), (before_s, time_s)
+        self._awaits_after = False
 
     def take(self, start_s: float, end_s: float) -> list[Sample]:
         """The samples in [start_s, end_s); what came later stays for the next clip, what came earlier is gone."""
         inside = [sample for sample in self._samples if start_s <= sample.time_s < end_s]
         self._samples = [sample for sample in self._samples if sample.time_s >= end_s]
+        self._awaits_after = self._awaits_after and bool(self._samples)
         self._gap_s = self._first_gap_s
-        return [sample.within(start_s, end_s) for sample in inside]
+        return inside
 
 
 def pick(samples: list[Sample], count: int, start_s: float, end_s: float) -> list[Sample]:

@@ -18,6 +18,7 @@ class GopDecoder:
         self._drops = context.name in DROPS_NON_REFERENCE
         self.packets: list[av.Packet] = []
         self._next = 0
+        self._drained = True
         self.damaged_packets = 0  # in a row
         self.any_damage = False  # in this group so far
 
@@ -29,7 +30,7 @@ class GopDecoder:
         """Begin a group: its packets in decode order, a key frame first."""
         if self._context.is_open:
             self._context.flush_buffers()
-        self.packets, self._next, self.any_damage = list(packets), 0, False
+        self.packets, self._next, self.any_damage, self._drained = list(packets), 0, False, False
 
     def extend(self, packets: Sequence[av.Packet]) -> None:
         """More packets that follow those of the group in decode order."""
@@ -57,7 +58,10 @@ class GopDecoder:
 
     def drain(self) -> list[av.VideoFrame]:
         """The frames still inside the decoder. Only `start` may follow."""
-        return self._decode(None) if self._next else []
+        if self._drained:
+            return []
+        self._drained = True
+        return self._decode(None)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:

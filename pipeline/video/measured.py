@@ -77,7 +77,8 @@ class ClipMaker:
     def _clip(self, span: Span, info: VideoInfo, error: str | None = None) -> Clip:
         samples = self._sampler.take(span.start_s, span.end_s)
         chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
-        pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
+        motions = [sample.motion(span.start_s, span.end_s) for sample in samples]
+        pairs = [motion for motion in motions if motion is not None and motion.gap_s > 0]
         pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
         quality = measure([sample.picture for sample in chosen], pairs) if chosen else None
         error = error or self._damage(span)

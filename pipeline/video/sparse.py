@@ -65,8 +65,10 @@ class _Group:
     reach: int = 0
     before: float = math.inf  # when the next key frame is shown (ticks), once that is known
     seen: list[_Seen] = field(default_factory=list)
-    lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the frames right before the key frame, if known
-    starts_shot: bool | None = False  # None: not known from outside
+    lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the last frames decoded before the key frame
+    lead_is_exact: bool = False  # ... and they are the very last
+    evident_cut: bool = False  # a shot starts with the key frame, by _evident_cut
+    after_whole: bool = False  # the group before was decoded whole: the timeline decides about the key frame
     closing: bool = False  # the groups before it are done with: its frames may be offered as pictures
 
 
@@ -104,6 +106,7 @@ class _SparsePass:
         self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
         self._turns: int | None = None
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
+        self._damage_pending = False  # packets were undecodable and no frame has come since
         self._longest = 0  # packets in the longest group so far
 
     def clips(self) -> Iterator[Clip]:
@@ -133,6 +136,8 @@ class _SparsePass:
         while not group.decoder.exhausted and (len(group.seen) < 2 or latest < enough):
             latest = max(latest, pts_of(group.own[group.decoder.next]))
             self._feed(group)
+        if group.decoder.exhausted and not group.seen:
+            self._take(group, group.decoder.drain())
         return group
 
     def _mark_suspects(self, group: _Group, following: _Group | None) -> None:
@@ -165,13 +170,17 @@ class _SparsePass:
         for seen in group.seen:
             self._sample(seen)
         cuts = self._decode(group, following, times)
+        starts = self._starts_shot(group, following)
         if group.decoder.any_damage:
             yield from self._close_whole(group, following)
             return
+        if self._damage_pending:
+            self._maker.damaged(self._timeline.time_s(times[0]))
+            self._damage_pending = False
         thumbs = {seen.pts: seen.thumb for seen in group.seen}
         durations = {pts_of(packet): packet.duration or 0 for packet in group.own}
         for pts in times:
-            starts_shot = group.starts_shot if pts == times[0] else pts in cuts
+            starts_shot = (None if group.after_whole else starts) if pts == times[0] else pts in cuts
             yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0), starts_shot)
 
     def _is_plain(self, group: _Group, times: list[int]) -> bool:
@@ -184,29 +193,33 @@ class _SparsePass:
         """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next."""
         self._mark_suspects(group, following)
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
-        evident = False
         if following and following.seen and group.seen[-1].pts < times[-1]:
             colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
             if _unlike(group.seen[-1].thumb, following.seen[0].thumb, colours):
-                evident = self._evident_cut(group, following)
-                if not evident:
+                following.evident_cut = self._evident_cut(group, following)
+                if not following.evident_cut:
                     group.whole.update(times[-1 - NEIGHBOURS :])
                     group.decoder.extend(_leading(following))
                     self._feed_to(group, times[-1])
         self._take(group, group.decoder.drain())
         cuts = self._place_cuts(group, following, times)
-        if following and following.seen:
-            if group.seen[-1].pts == times[-1]:
-                following.lead = [seen.thumb for seen in group.seen[-1 - NEIGHBOURS :]]
-            following.starts_shot = evident or self._is_exact_cut(following)
+        if following:
+            thumbs = [seen.thumb for seen in group.seen]
+            if len(times) == len(thumbs) and group.lead_is_exact:
+                thumbs = group.lead + thumbs  # a short group: a flash may have begun before it
+            following.lead, following.lead_is_exact = thumbs[-1 - NEIGHBOURS :], group.seen[-1].pts == times[-1]
         return cuts
 
-    def _is_exact_cut(self, group: _Group) -> bool:
-        """Does a shot start with the group's key frame, as seen from the frames right before it?"""
+    def _starts_shot(self, group: _Group, following: _Group | None) -> bool:
+        """Does a shot start with the group's key frame?"""
+        if not group.lead or not (group.lead_is_exact or group.evident_cut):
+            return False
         soon = group.gop.key_pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
-        after = [seen.thumb for seen in group.seen if seen.pts < soon]
-        if not group.lead or not is_cut(
-            change(group.lead[-1], after[0]), _changes(group.lead) or [0.0], _changes(after), self._thresholds
+        nearby = group.seen + (following.seen if following else [])
+        after = [seen.thumb for seen in nearby if seen.pts < soon]
+        before = _changes(group.lead) or [0.0]
+        if not group.evident_cut and not is_cut(
+            change(group.lead[-1], after[0]), before, _changes(after), self._thresholds
         ):
             return False
         return not is_flash(group.lead, after, self._thresholds)
@@ -326,7 +339,7 @@ class _SparsePass:
                 yield from self._timeline.show(seen.pts, seen.thumb, frame.duration or 0)
             group.seen.clear()
         if following:
-            following.starts_shot = None
+            following.lead, following.after_whole = [], True
 
     def _whole_frames(self, group: _Group, following: _Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
         decoder = group.decoder
@@ -337,14 +350,13 @@ class _SparsePass:
             group.seen.clear()
         if not group.gop.continued:
             decoder.extend(_leading(following))
-        damaged = False
         while not decoder.exhausted or not group.gop.continued:
             last = decoder.exhausted
             undecodable = decoder.damaged_packets
             for frame in decoder.drain() if last else decoder.feed():
-                yield frame, damaged or frame.is_corrupt
-                damaged = False
-            damaged = damaged or decoder.damaged_packets > undecodable
+                yield frame, self._damage_pending or frame.is_corrupt
+                self._damage_pending = False
+            self._damage_pending = self._damage_pending or decoder.damaged_packets > undecodable
             if last:
                 return
 

@@ -16,7 +16,7 @@ class Timeline:
     def __init__(self, reader: VideoReader, maker: ClipMaker, detector: CutDetector):
         self._reader, self._maker, self._detector = reader, maker, detector
         self._undecided: deque[float] = deque()
-        self._zero: int | None = None  # the ticks at which the video starts; moves where time stamps jump back
+        self._zero_s: float | None = None  # the time stamp at which the video starts; moves where time stamps jump back
         self._end_s: float | None = None
         self._last_s = -1.0
         self._last_was_decoded = False
@@ -28,13 +28,13 @@ class Timeline:
 
     def enter(self, pts: int) -> None:
         """The next frame is shown at `pts` (ticks). Where time stamps jump back, time goes on after the last frame."""
-        if self._zero is None:
-            self._zero = pts
+        if self._zero_s is None:
+            self._zero_s = pts * self._reader.tick_s
         elif self.time_s(pts) <= self._last_s:
-            self._zero = pts - round((self._last_s + 1 / self._reader.info.fps) / self._reader.tick_s)
+            self._zero_s = pts * self._reader.tick_s - (self._last_s + 1 / self._reader.info.fps)
 
     def time_s(self, pts: int) -> float:
-        return (pts - (self._zero or 0)) * self._reader.tick_s
+        return pts * self._reader.tick_s - (self._zero_s or 0.0)
 
     def show(
         self, pts: int, thumb: np.ndarray | None, duration: int, starts_shot: bool | None = None

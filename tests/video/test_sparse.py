@@ -1,0 +1,280 @@
+"""The sparse pass against known truth and against the dense pass, across codecs and the ways cuts can hide."""
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.errors import BadVideo
+from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
+from pipeline.video import sparse
+from pipeline.video.decode import VideoReader
+from pipeline.video.gops import anchors, read_gops, suspects
+from pipeline.video.split import Clip, SplitDone, split
+
+FPS = 24
+SIZE = (320, 180)
+X264 = "libx264"
+NO_SCENECUT = {"x264-params": "keyint=48:min-keyint=48:scenecut=0", "preset": "veryfast"}
+DEFAULT = {"preset": "veryfast"}
+
+
+def texture(seed: int) -> np.ndarray:
+    """A picture of its own colours and shapes, larger than the frame so that a camera can move over it."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (9, 16, 3), np.uint8)
+    return cv2.resize(small, (3 * SIZE[0], 3 * SIZE[1]), interpolation=cv2.INTER_CUBIC)
+
+
+def shot(seed: int, count: int, speed: float = 1.0) -> list[np.ndarray]:
+    """count frames of a camera that moves over a texture by `speed` pixels a frame."""
+    picture = texture(seed)
+    return [
+        picture[int(i * speed / 3) :][: SIZE[1], int(i * speed) :][:, : SIZE[0]] for i in range(count)
+    ]
+
+
+def write(
+    path: Path, frames: Sequence[np.ndarray], codec: str = X264, options: dict[str, str] = DEFAULT, gop: int = 48,
+    pts: Sequence[int] | None = None, rate: int = FPS,
+) -> str:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.gop_size = gop
+        for i, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = pts[i] if pts else i, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return str(path)
+
+
+def run(source: "str | io.BytesIO", detector: str = "sparse", **frames: str) -> tuple[list[Clip], SplitDone]:
+    shots = SplitSettings(detector=detector, min_clip_s=0.25, max_clip_s=1000)  # type: ignore[arg-type]
+    *clips, done = split(source, shots=shots, frames=FrameSettings(**frames), quality=QualitySettings())  # type: ignore
+    assert isinstance(done, SplitDone)
+    return [clip for clip in clips if isinstance(clip, Clip)], done
+
+
+def cuts(source: "str | io.BytesIO", detector: str = "sparse") -> list[int]:
+    """Frame numbers at which clips start, without the first; the spans must tile the video."""
+    clips, done = run(source, detector)
+    for before, after in zip(clips, clips[1:], strict=False):
+        assert before.span.end_s == after.span.start_s
+    assert clips[0].span.start_s == 0
+    assert clips[-1].span.end_s == pytest.approx(done.info.duration_s)
+    return list(np.cumsum([clip.span.num_frames for clip in clips])[:-1])
+
+
+def was_sparse(source: str) -> bool:
+    """Would the sparse pass be taken for this file?"""
+    with VideoReader(source, max_megapixels=36) as reader:
+        maker = object()
+        return sparse.sparse_clips(source, reader, maker, SplitSettings(), FrameSettings()) is not None  # type: ignore
+
+
+LENGTHS = [40, 17, 61, 30, 25, 90, 33]
+STARTS = [int(n) for n in np.cumsum(LENGTHS)[:-1]]
+
+
+def montage() -> list[np.ndarray]:
+    return [picture for seed, count in enumerate(LENGTHS) for picture in shot(seed, count)]
+
+
+CODECS = {
+    "x264": (X264, DEFAULT, "mp4"),
+    "fixed GOP without scene-cut": (X264, NO_SCENECUT, "mp4"),
+    "open GOP": (X264, {"x264-params": "open-gop=1:keyint=30:scenecut=0:bframes=3:b-pyramid=normal"}, "mp4"),
+    "one GOP for all": (X264, {"x264-params": "keyint=infinite:scenecut=0"}, "mkv"),
+    "no B-frames": (X264, {"preset": "ultrafast", "tune": "zerolatency"}, "ts"),
+    "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:scenecut=0"}, "mp4"),
+    "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}, "webm"),
+    "av1": ("libsvtav1", {"preset": "12", "svtav1-params": "lp=1"}, "mp4"),
+    "mpeg4": ("mpeg4", {"bf": "2"}, "mp4"),
+    "mpeg4 in avi": ("mpeg4", {}, "avi"),
+    "mpeg2": ("mpeg2video", {"bf": "2"}, "ts"),
+    "mjpeg": ("mjpeg", {}, "mov"),
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_hard_cuts_are_frame_exact(name: str, tmp_path: Path) -> None:
+    codec, options, ending = CODECS[name]
+    path = write(tmp_path / f"video.{ending}", montage(), codec, options)
+    assert cuts(path) == STARTS
+
+
+@pytest.mark.parametrize(("name", "expected"), [("x264", True), ("vp9", True), ("mjpeg", False)])
+def test_falls_back_where_it_does_not_pay(name: str, expected: bool, tmp_path: Path) -> None:
+    codec, options, ending = CODECS[name]
+    assert was_sparse(write(tmp_path / f"video.{ending}", montage(), codec, options)) is expected
+
+
+@pytest.mark.parametrize("options", [DEFAULT, NO_SCENECUT], ids=["scenecut", "fixed"])
+class TestHidingPlaces:
+    def test_other_shot_inside_one_gop(self, options: dict[str, str], tmp_path: Path) -> None:
+        frames = shot(1, 60, 0)
+        frames[20:32] = shot(2, 12, 0)
+        assert cuts(write(tmp_path / "aba.mp4", frames + shot(1, 60, 0), options=options)) == [20, 32]
+
+    def test_flash_is_no_cut(self, options: dict[str, str], tmp_path: Path) -> None:
+        frames = shot(3, 120, 0.5)
+        for at in (10, 48, 70, 71):
+            frames[at] = np.full_like(frames[at], 250)
+        assert cuts(write(tmp_path / "flash.mp4", frames, options=options)) == []
+
+    def test_fast_pan_is_no_cut(self, options: dict[str, str], tmp_path: Path) -> None:
+        frames = shot(4, 30, 0) + shot(4, 40, 15) + [shot(4, 40, 15)[-1]] * 30
+        assert cuts(write(tmp_path / "pan.mp4", frames, options=options)) == []
+
+    def test_long_freeze_between_cuts(self, options: dict[str, str], tmp_path: Path) -> None:
+        frames = shot(5, 1, 0) * 250 + shot(6, 1, 0) * 250
+        assert cuts(write(tmp_path / "still.mp4", frames, options=options)) == [250]
+
+    def test_cut_to_black_and_back(self, options: dict[str, str], tmp_path: Path) -> None:
+        black = [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 12
+        frames = shot(7, 34) + black + shot(8, 60)
+        assert cuts(write(tmp_path / "black.mp4", frames, options=options)) == [34, 46]
+
+    def test_fade_through_black_is_no_hard_cut(self, options: dict[str, str], tmp_path: Path) -> None:
+        out = [(p * (1 - i / 24)).astype(np.uint8) for i, p in enumerate(shot(9, 24))]
+        into = [(p * (i / 24)).astype(np.uint8) for i, p in enumerate(shot(10, 24))]
+        assert cuts(write(tmp_path / "fade.mp4", shot(9, 40, 0) + out + into + shot(10, 64)[24:], options=options)) == []
+
+
+def test_variable_frame_rate_gives_exact_times(tmp_path: Path) -> None:
+    pts = list(np.cumsum([1 + 3 * (i % 5 == 0) for i in range(len(montage()))]))
+    clips, _ = run(write(tmp_path / "vfr.mkv", montage(), pts=[int(p) for p in pts], rate=100))
+    starts = [clip.span.start_s for clip in clips]
+    assert starts == pytest.approx([0.0] + [(pts[n] - pts[0]) / 100 for n in STARTS], abs=2e-3)
+
+
+@pytest.mark.parametrize("offset", [-30, 1000])
+def test_times_count_from_the_first_frame(offset: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "late.mkv" if offset > 0 else tmp_path / "early.mp4", montage(),
+                 pts=[i + offset for i in range(len(montage()))])
+    assert [c.span for c in run(path)[0]] == [c.span for c in run(path, "dense")[0]]
+
+
+def test_edit_list_as_dense(tmp_path: Path) -> None:
+    """A copy that starts in the middle of a group hides the frames before by an edit list."""
+    source = write(tmp_path / "whole.mp4", montage(), options=NO_SCENECUT)
+    target = tmp_path / "edited.mp4"
+    with av.open(source) as opened, av.open(str(target), "w", options={"use_editlist": "1"}) as container:
+        stream = opened.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        assert stream.time_base
+        shift = int(Fraction(20, FPS) / stream.time_base)
+        for packet in opened.demux(stream):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                container.mux(packet)
+    assert cuts(str(target)) == cuts(str(target), "dense")
+    assert len(cuts(str(target))) == len(STARTS)
+
+
+def test_rotation_swaps_the_sides(tmp_path: Path) -> None:
+    path = write(tmp_path / "flat.mp4", montage())
+    data = bytearray(Path(path).read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # the display matrix of the track header, version 0
+    turned = np.array([0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000], ">i4").tobytes()
+    data[at : at + 36] = turned
+    clips, done = run(io.BytesIO(bytes(data)))
+    assert (done.info.width, done.info.height) == (SIZE[1], SIZE[0])
+    sides = {cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape for c in clips for jpeg in c.frames}
+    assert sides <= {(SIZE[0], SIZE[1], 3)}
+
+
+def test_file_object_as_path(tmp_path: Path) -> None:
+    path = write(tmp_path / "video.mp4", montage())
+    assert cuts(io.BytesIO(Path(path).read_bytes())) == cuts(path)
+
+
+@pytest.mark.parametrize("timing", ["near-key", "exact"])
+def test_quality_is_near_dense(timing: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "video.mp4", montage(), options={**DEFAULT, "crf": "18"})
+    for ours, reference in zip(run(path, timing=timing)[0], run(path, "dense")[0], strict=True):
+        assert ours.quality
+        assert reference.quality
+        assert ours.quality.brightness == pytest.approx(reference.quality.brightness, abs=6)
+        assert ours.quality.contrast == pytest.approx(reference.quality.contrast, abs=6)
+        assert ours.quality.motion == pytest.approx(reference.quality.motion, rel=0.5, abs=1.5)
+
+
+def test_exact_timing_gives_the_dense_number_of_frames(tmp_path: Path) -> None:
+    settings = QualitySettings(min_sharpness=0, min_motion=0, min_contrast=0)
+    path = write(tmp_path / "video.mp4", shot(1, 240) + shot(2, 100))
+    for detector in ("sparse", "dense"):
+        shots = SplitSettings(detector=detector)  # type: ignore[arg-type]
+        clips = list(split(path, shots=shots, frames=FrameSettings(timing="exact"), quality=settings))[:-1]
+        assert [len(clip.frames) for clip in clips if isinstance(clip, Clip)] == [4, 4]
+
+
+def test_damage_fails_the_clip_it_falls_in(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "video.mp4", montage()))
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        hit = next(p for p in packets if p.pts and p.is_keyframe and p.pts * stream.time_base * FPS >= STARTS[1])
+        assert hit.pos is not None
+    data = bytearray(path.read_bytes())
+    data[hit.pos + 8 : hit.pos + hit.size] = b"\xff" * (hit.size - 8)
+    clips, _ = run(io.BytesIO(bytes(data)))
+    reference, _ = run(io.BytesIO(bytes(data)), "dense")
+    assert any(clip.error for clip in clips)
+    assert any(clip.error for clip in reference)
+    assert clips[-1].span.end_s == pytest.approx(reference[-1].span.end_s)
+
+
+def test_early_end_fails_the_last_clip(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "video.ts", montage() * 3, "libx264", {"preset": "ultrafast"}))
+    path.with_suffix(".mkv")
+    whole = Path(write(tmp_path / "video.mkv", montage() * 3))
+    cut_off = io.BytesIO(whole.read_bytes()[: whole.stat().st_size // 2])
+    clips, done = run(cut_off)
+    dense_clips, dense_done = run(io.BytesIO(cut_off.getvalue()), "dense")
+    assert (done.error is None) == (dense_done.error is None)
+    assert (clips[-1].error is None) == (dense_clips[-1].error is None)
+
+
+def test_no_video_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_bytes(b"not a video" * 100)
+    with pytest.raises(BadVideo):
+        run(str(tmp_path / "text.mp4"))
+
+
+def test_sparse_decodes_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason for it all: of a long quiet shot, only key frames and what follows them closely are decoded."""
+    seen = []
+    original = sparse.Images.thumbnail
+    monkeypatch.setattr(sparse.Images, "thumbnail", lambda self, image: seen.append(1) or original(self, image))
+    path = write(tmp_path / "quiet.mp4", shot(1, 480, 0.5), options=NO_SCENECUT)
+    run(path)
+    assert len(seen) < 200
+
+
+def test_suspects() -> None:
+    quiet = [1000] * 12
+    assert not any(suspects(quiet, 40_000, 40_000))
+    assert suspects([*quiet, 20_000, *quiet], 40_000, 40_000)[12] == 2
+    assert suspects([20_000] * 12, 40_000, 40_000)[6] == 1, "where all packets are large, none can be excluded"
+    assert suspects([9000] * 8 + [50] * 8, 40_000, 40_000)[8] == 1, "black costs nothing"
+
+
+def test_groups_hold_every_packet_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "open.mp4", montage(), options=CODECS["open GOP"][1])
+    with av.open(path) as container:
+        groups = list(read_gops(container.demux(container.streams.video[0])))
+    assert sum(len(group.packets) for group in groups) == len(montage())
+    assert any(group.leading for group in groups), "the file is not an open GOP after all"
+    for group in groups:
+        shown = [group.own[i].pts for i in anchors(group.own)]
+        assert shown == sorted(shown)  # type: ignore[type-var]
