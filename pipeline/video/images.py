@@ -22,7 +22,7 @@ class Images:
         self._reformat = VideoReformatter()
 
     def thumbnail(self, image: av.VideoFrame) -> np.ndarray:
-        """HSV thumbnail, uint8 (72, 128, 3), of the frame as stored (not turned upright)."""
+        """HSV thumbnail, uint8 (54, 96, 3), of the frame as stored (not turned upright)."""
         if image.format.name not in PLANAR_8BIT:
             image = self._reformat.reformat(image, format="yuv420p", threads=1)
         planes = [_plane(image, i) for i in range(3)]
