@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -39,6 +40,9 @@ ENCODINGS: dict[str, tuple[str, dict[str, str], int]] = {
     "av1": ("libsvtav1", {"preset": "12", "crf": "35"}, 120),
     "mpeg4": ("mpeg4", {"q": "4", "flags": "+qscale", "global_quality": "472"}, 60),
 }
+
+
+VARIANTS = ["x264-fixed-gop", "hevc", "vp9", "av1"]  # of the excerpt
 
 
 @dataclass(frozen=True)
@@ -175,14 +179,14 @@ def _blend(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 
 def _pieces() -> list[np.ndarray]:
-    """Stretches of single shots, RGB uint8 (frames, height, width, 3): Big Buck Bunny's, and a real street interview."""
+    """Stretches of single shots, RGB uint8 (frames, height, width, 3), most of them from Big Buck Bunny."""
     source = big_buck_bunny()
     known = FOOTAGE / "pieces.npz"
     if not known.exists():
         cuts = sorted({*scenedetect_cuts(source, "ContentDetector"), *scenedetect_cuts(source, "AdaptiveDetector")})
         random = np.random.default_rng(7)
         spans = []
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in pairwise(cuts):
             if last - first >= 2 * MARGIN_FRAMES + 30:
                 length = min(last - first - 2 * MARGIN_FRAMES, int(random.integers(30, 72)))
                 spans.append((first + MARGIN_FRAMES, first + MARGIN_FRAMES + length))
@@ -203,7 +207,8 @@ def _frames(path: Path, first: int, last: int, size_px: tuple[int, int] | None =
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate, base = stream.average_rate, stream.time_base
-        assert rate and base
+        assert rate is not None
+        assert base is not None
         container.seek(max(0, int((first / rate - 1) / base)), stream=stream)
         for frame in container.decode(stream):
             number = round(((frame.pts or 0) - (stream.start_time or 0)) * base * rate)

@@ -134,7 +134,7 @@ class VideoReader:
         return [packet for packet in self._peeked if packet.size]
 
     def end(self, end_s: float | None) -> None:
-        """All was read, and the last frame ends at end_s (None: there was no frame). Raises BadVideo without a frame."""
+        """All was read; the last frame ends at end_s. Raises BadVideo if there was no frame (None)."""
         if end_s is None:
             raise BadVideo(f"no frame could be decoded{f': {self.ended_early}' if self.ended_early else ''}")
         self.end_s = end_s
@@ -183,7 +183,9 @@ class VideoReader:
         if not isinstance(source, str):
             source.seek(0)
         with _open_container(source) as container:
-            context = container.streams[self._stream.index].codec_context
+            stream = container.streams[self._stream.index]
+            assert isinstance(stream, av.VideoStream)
+            context = stream.codec_context
         if position is not None and not isinstance(source, str):
             source.seek(position)
         self._set_up(context)

@@ -36,7 +36,9 @@ class Sampler:
 
     A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
     Frames may be missing (the sparse pass decodes some stretches only), and a cut may be found only later: so a picture
-    has the motion that led to it and, for the first of a stretch or shot, that from it. gap_s: the least distance of two pictures (seconds).
+    has the motion that led to it and, for the first of a stretch or shot, that from it.
+
+    gap_s: the least distance of two pictures (seconds).
     """
 
     def __init__(self, per_clip: int, gap_s: float):

@@ -1,4 +1,4 @@
-"""Groups of pictures (GOPs): the packets from one key frame up to the next, and what their sizes tell without decoding."""
+"""Groups of pictures (GOPs): packets from one key frame to the next, and what their sizes tell without decoding."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int) -> list[int]
     """May each anchor of a group start a shot, by size alone? 0 no, 1 it cannot be excluded, 2 it looks like it.
 
     sizes: bytes of the group's anchors without the key frame. A P-frame right after a cut holds mostly intra blocks, so
-    it costs a good part of a key frame and much more than its neighbours; after a cut to black it costs next to nothing.
+    it costs a good part of a key frame, much more than its neighbours; after a cut to black it costs next to nothing.
     (The idea of shot detection in the compressed domain: Yeo & Liu, IEEE TCSVT 1995.)
     """
     return [_suspicion(i, sizes, key_bytes, next_key_bytes) for i in range(len(sizes))]

@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 
 THUMB_SIZE_PX = (96, 54)  # width, height: enough to tell shots apart, small enough to cost next to nothing
-FULL_FROM_LIMITED = np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(np.uint8)  # luma 16-235 -> 0-255
+FULL_FROM_LIMITED = np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(
+    np.uint8
+)  # luma 16-235 -> 0-255
 COLOUR_BINS = [8, 4, 8]  # of hue, saturation, value
 NEIGHBOURS = 2  # frames on each side that a cut must stand out from
 
 
 @dataclass(frozen=True)
 class CutThresholds:
-    """min_change: mean HSV difference to the frame before, less that of the frames around (0-255 levels); min_ratio: the
-    difference as a multiple of its neighbours' mean."""
+    """min_change: mean HSV difference to the frame before, less that of the frames around (0-255 levels);
+    min_ratio: the difference as a multiple of its neighbours' mean."""
 
     min_change: float
     min_ratio: float
@@ -25,9 +27,9 @@ class CutThresholds:
 def thumbnail(planes: tuple[np.ndarray, np.ndarray, np.ndarray], *, full_range: bool) -> np.ndarray:
     """Y, U, V planes (uint8, any subsampling) of one frame -> HSV thumbnail, uint8 (54, 96, 3).
 
-    Shrinking the planes before the colour conversion costs a twentieth of converting the full frame. Luma: single pixels
-    on a grid of twice the size, then the mean of 2x2; halving exactly is what makes INTER_AREA fast, any other ratio
-    costs ten times as much. Chroma is smooth, and single pixels will do. It finds the same cuts as means of all pixels.
+    Shrinking the planes before the colour conversion is much cheaper than converting the full frame. Luma: single
+    pixels on a grid of twice the size, then the mean of 2x2; halving exactly is what makes INTER_AREA fast, any other
+    ratio costs ten times as much. Chroma is smooth, and single pixels will do.
     """
     luma, blue, red = planes
     grid = cv2.resize(luma, (2 * THUMB_SIZE_PX[0], 2 * THUMB_SIZE_PX[1]), interpolation=cv2.INTER_NEAREST)

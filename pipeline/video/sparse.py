@@ -5,15 +5,17 @@ A group is decoded further
 - up to its last packet whose size says that it may start a shot (gops.suspects);
 - as far as the pictures need it (FrameSettings.timing);
 - to its end when the next key frame looks like another shot and nothing explains it.
-On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is confirmed, or
-placed, on consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are
-read in file order and kept until their group is done with: no seeking, no index needed.
+On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is placed on
+consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are read in file
+order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are no cuts, as in
+the dense pass. Damage is seen only in what is decoded.
 """
 
 import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import BinaryIO
 
 import av
@@ -32,7 +34,7 @@ from pipeline.video.timeline import Timeline
 CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 3.0  # timing=near-key: a picture is at most this far from any frame of its clip that could be wanted (s)
+NEAR_KEY_S = 3.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
 UNLIKE_COLOURS_ON_GRID = 0.3  # the same where the next key frame came when it was due, so most likely not by a cut
@@ -251,7 +253,12 @@ class _SparsePass:
             return False
         if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
             return False
-        return is_cut(change(last.thumb, key.thumb), [], _changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0], self._thresholds)
+        return is_cut(
+            change(last.thumb, key.thumb),
+            [],
+            _changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0],
+            self._thresholds,
+        )
 
     def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
@@ -368,7 +375,7 @@ def _leading(following: _Group | None) -> list[av.Packet]:
 
 
 def _changes(thumbs: list[np.ndarray]) -> list[float]:
-    return [change(a, b) for a, b in zip(thumbs, thumbs[1:], strict=False)]
+    return [change(a, b) for a, b in pairwise(thumbs)]
 
 
 def _unlike(a: np.ndarray, b: np.ndarray, colours: float = UNLIKE_COLOURS) -> bool:

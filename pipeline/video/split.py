@@ -1,10 +1,14 @@
-"""One video: shots -> clips -> quality and frames, by the sparse pass or the dense one. Memory is bounded by the longest
-clip and, in the sparse pass, the longest group of pictures."""
+"""One video: shots -> clips -> quality and frames, by the sparse pass or the dense one.
+
+Memory is bounded by the longest clip and, in the sparse pass, the longest group of pictures.
+"""
 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
+
+import numpy as np
 
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.decode import TimedFrame, VideoReader
@@ -34,20 +38,21 @@ def split(
     maker = ClipMaker(shots, frames, quality)
     with VideoReader(source, max_megapixels=shots.max_megapixels, threads=threads) as reader:
         sparse = sparse_clips(source, reader, maker, shots, frames) if shots.detector == "sparse" else None
-        yield from dense_clips(reader, maker, shots, frames) if sparse is None else sparse
+        any_clip = False
+        for clip in dense_clips(reader, maker, shots, frames) if sparse is None else sparse:
+            any_clip = True
+            yield clip
         # the container may declare none, or a wrong one: what was read is the duration
         info = replace(reader.info, duration_s=reader.end_s)
         no_clips = None
-        if reader.end_s < shots.min_clip_s - TIME_TOLERANCE_S:
+        if not any_clip and reader.end_s < shots.min_clip_s - TIME_TOLERANCE_S:
             no_clips = f"{reader.end_s:.2f} s long, shorter than the shortest clip"
         else:
             yield from maker.finish(reader.end_s, reader.ended_early, reader.info)
         yield SplitDone(info, reader.ended_early, no_clips)
 
 
-def dense_clips(
-    reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings
-) -> Iterator[Clip]:
+def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings) -> Iterator[Clip]:
     """Decode and compare every frame: the reference that the sparse pass is measured against."""
     detector = CutDetector(CutThresholds(shots.min_change, shots.min_change_ratio))
     images = Images(frames.max_side_px)
@@ -56,7 +61,7 @@ def dense_clips(
         info = reader.info
         thumb = images.thumbnail(frame.image)
 
-        def picture(frame: TimedFrame = frame) -> "object":
+        def picture(frame: TimedFrame = frame) -> np.ndarray:
             return images.picture(frame.image, frame.quarter_turns, reader.info)
 
         maker.sample(frame.time_s, thumb[:, :, 2], picture)

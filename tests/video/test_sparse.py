@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -34,14 +35,17 @@ def texture(seed: int) -> np.ndarray:
 def shot(seed: int, count: int, speed: float = 1.0) -> list[np.ndarray]:
     """count frames of a camera that moves over a texture by `speed` pixels a frame."""
     picture = texture(seed)
-    return [
-        picture[int(i * speed / 3) :][: SIZE[1], int(i * speed) :][:, : SIZE[0]] for i in range(count)
-    ]
+    return [picture[int(i * speed / 3) :][: SIZE[1], int(i * speed) :][:, : SIZE[0]] for i in range(count)]
 
 
 def write(
-    path: Path, frames: Sequence[np.ndarray], codec: str = X264, options: dict[str, str] = DEFAULT, gop: int = 48,
-    pts: Sequence[int] | None = None, rate: int = FPS,
+    path: Path,
+    frames: Sequence[np.ndarray],
+    codec: str = X264,
+    options: dict[str, str] = DEFAULT,
+    gop: int = 48,
+    pts: Sequence[int] | None = None,
+    rate: int = FPS,
 ) -> str:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options)
@@ -67,7 +71,7 @@ def run(source: "str | io.BytesIO", detector: str = "sparse", **frames: str) -> 
 def cuts(source: "str | io.BytesIO", detector: str = "sparse") -> list[int]:
     """Frame numbers at which clips start, without the first; the spans must tile the video."""
     clips, done = run(source, detector)
-    for before, after in zip(clips, clips[1:], strict=False):
+    for before, after in pairwise(clips):
         assert before.span.end_s == after.span.start_s
     assert clips[0].span.start_s == 0
     assert clips[-1].span.end_s == pytest.approx(done.info.duration_s)
@@ -147,7 +151,9 @@ class TestHidingPlaces:
     def test_fade_through_black_is_no_hard_cut(self, options: dict[str, str], tmp_path: Path) -> None:
         out = [(p * (1 - i / 24)).astype(np.uint8) for i, p in enumerate(shot(9, 24))]
         into = [(p * (i / 24)).astype(np.uint8) for i, p in enumerate(shot(10, 24))]
-        assert cuts(write(tmp_path / "fade.mp4", shot(9, 40, 0) + out + into + shot(10, 64)[24:], options=options)) == []
+        assert (
+            cuts(write(tmp_path / "fade.mp4", shot(9, 40, 0) + out + into + shot(10, 64)[24:], options=options)) == []
+        )
 
 
 def test_variable_frame_rate_gives_exact_times(tmp_path: Path) -> None:
@@ -159,8 +165,11 @@ def test_variable_frame_rate_gives_exact_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [-30, 1000])
 def test_times_count_from_the_first_frame(offset: int, tmp_path: Path) -> None:
-    path = write(tmp_path / "late.mkv" if offset > 0 else tmp_path / "early.mp4", montage(),
-                 pts=[i + offset for i in range(len(montage()))])
+    path = write(
+        tmp_path / "late.mkv" if offset > 0 else tmp_path / "early.mp4",
+        montage(),
+        pts=[i + offset for i in range(len(montage()))],
+    )
     assert [c.span for c in run(path)[0]] == [c.span for c in run(path, "dense")[0]]
 
 
@@ -189,7 +198,8 @@ def test_rotation_swaps_the_sides(tmp_path: Path) -> None:
     data[at : at + 36] = turned
     clips, done = run(io.BytesIO(bytes(data)))
     assert (done.info.width, done.info.height) == (SIZE[1], SIZE[0])
-    sides = {cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape for c in clips for jpeg in c.frames}
+    pictures = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for c in clips for jpeg in c.frames]
+    sides = {picture.shape for picture in pictures if picture is not None}
     assert sides <= {(SIZE[0], SIZE[1], 3)}
 
 
@@ -223,7 +233,9 @@ def test_damage_fails_the_clip_it_falls_in(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
-        hit = next(p for p in packets if p.pts and p.is_keyframe and p.pts * stream.time_base * FPS >= STARTS[1])
+        hit = next(
+            p for p in packets if p.pts and p.is_keyframe and p.pts * float(stream.time_base or 0) * FPS >= STARTS[1]
+        )
         assert hit.pos is not None
     data = bytearray(path.read_bytes())
     data[hit.pos + 8 : hit.pos + hit.size] = b"\xff" * (hit.size - 8)
@@ -235,8 +247,6 @@ def test_damage_fails_the_clip_it_falls_in(tmp_path: Path) -> None:
 
 
 def test_early_end_fails_the_last_clip(tmp_path: Path) -> None:
-    path = Path(write(tmp_path / "video.ts", montage() * 3, "libx264", {"preset": "ultrafast"}))
-    path.with_suffix(".mkv")
     whole = Path(write(tmp_path / "video.mkv", montage() * 3))
     cut_off = io.BytesIO(whole.read_bytes()[: whole.stat().st_size // 2])
     clips, done = run(cut_off)
