@@ -7,8 +7,8 @@ A group is decoded further
 - to its end when the next key frame looks like another shot and nothing explains it.
 On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is placed on
 consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are read in file
-order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are no cuts, as in
-the dense pass. Damage is seen only in what is decoded.
+order and kept until their group is done with: no seeking, and no index is needed. As in the dense pass, dissolves and
+fades are no cuts. Damage is seen only in what is decoded.
 """
 
 import math
