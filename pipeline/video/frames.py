@@ -14,11 +14,13 @@ MOTION_GAP_S = 0.1  # frames closer than this may be repeats of one picture (ani
 
 @dataclass
 class Sample:
-    """A picture (BGR uint8, height x width x 3) shown at time_s, its gray thumbnail, and the motion to and from it."""
+    """A picture (BGR uint8, height x width x 3) shown at time_s, its gray thumbnail, whether it shows something
+    new, and the motion to and from it."""
 
     time_s: float
     picture: np.ndarray
     gray: np.ndarray
+    new: bool
     before: MotionPair | None
     after: MotionPair | None = None
 
@@ -48,22 +50,31 @@ class Sampler:
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._awaits_after = False  # the last sample has no motion from it yet
 
-    def offer(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:
-        """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture."""
+    def offer(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray], *, new: bool = False) -> None:
+        """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture.
+
+        new: it shows something new, so it is kept even if the last picture is close.
+        """
         if self._awaits_after and time_s >= self._samples[-1].time_s + MOTION_GAP_S:
             last = self._samples[-1]
             last.after = MotionPair(last.gray, gray, time_s - last.time_s)
             self._awaits_after = False
-        if not self._samples or time_s >= self._samples[-1].time_s + self._gap_s:
+        if not self._samples or new or time_s >= self._samples[-1].time_s + self._gap_s:
             before = MotionPair(self._recent[0][1], gray, time_s - self._recent[0][0]) if self._recent else None
-            self._samples.append(Sample(time_s, picture(), gray, before))
+            self._samples.append(Sample(time_s, picture(), gray, new, before))
             self._awaits_after = True
             if len(self._samples) > 6 * self._per_clip:
-                self._awaits_after = len(self._samples) % 2 == 1  # else the last one is thinned out
-                self._samples, self._gap_s = self._samples[::2], self._gap_s * 2
+                self._thin_out()
         self._recent.append((time_s, gray))
         while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
             self._recent.popleft()
+
+    def _thin_out(self) -> None:
+        """Every second picture goes, except those that may be the only one of their shot."""
+        last = self._samples[-1]
+        self._samples = [sample for i, sample in enumerate(self._samples) if i % 2 == 0 or sample.new]
+        self._awaits_after = self._samples[-1] is last
+        self._gap_s *= 2
 
     def skip(self) -> None:
         """Frames are missing before the next one: motion is not measured across them."""

@@ -15,6 +15,8 @@ class GopDecoder:
 
     def __init__(self, context: av.VideoCodecContext):
         self._context = context
+        if not context.is_open:
+            context.thread_type = "SLICE"  # frame threads would decode ahead of what is wanted
         self._drops = context.name in DROPS_NON_REFERENCE
         self.packets: list[av.Packet] = []
         self._next = 0

@@ -51,9 +51,12 @@ class ClipMaker:
         self._sampler = Sampler(frames.per_clip, shots.min_clip_s / frames.per_clip * (2 if coarse else 1))
         self._damaged_s: deque[float] = deque()
 
-    def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:
-        """A decoded frame: its time (s), gray thumbnail (uint8), and a way to make its picture (BGR uint8)."""
-        self._sampler.offer(time_s, gray, picture)
+    def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray], *, new: bool = False) -> None:
+        """A decoded frame: its time (s), its gray thumbnail (uint8), and a way to make its picture (BGR uint8).
+
+        new: it shows something new, so that it may be the only frame of a shot that is ever offered.
+        """
+        self._sampler.offer(time_s, gray, picture, new=new)
 
     def skip(self) -> None:
         """Frames before the next sample were not decoded."""

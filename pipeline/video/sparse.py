@@ -35,6 +35,7 @@ CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
 NEAR_KEY_S = 3.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
+STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
 UNLIKE_COLOURS_ON_GRID = 0.3  # the same where the next key frame came when it was due, so most likely not by a cut
@@ -108,6 +109,7 @@ class _SparsePass:
         self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
         self._turns: int | None = None
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
+        self._last_thumb: np.ndarray | None = None  # of that frame
         self._damage_pending = False  # packets were undecodable and no frame has come since
         self._longest = 0  # packets in the longest group so far
 
@@ -156,6 +158,8 @@ class _SparsePass:
                 group.reach = times[min(last, len(times) - 1)]
             if suspicion == 2:
                 group.whole.update(times[max(0, first) : last + 1])
+                # if it is a cut, the new shot wants its motion measured
+                group.reach = max(group.reach, pts_of(group.own[anchor]) + round(MOTION_GAP_S / self._reader.tick_s))
 
     def _close(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
         """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
@@ -187,7 +191,9 @@ class _SparsePass:
 
     def _is_plain(self, group: _Group, times: list[int]) -> bool:
         gop = group.gop
-        if gop.continues or gop.continued or group.decoder.any_damage or any(p.is_discard for p in gop.packets):
+        if gop.continues or gop.continued or group.decoder.any_damage:
+            return False
+        if any(packet.is_discard or packet.is_corrupt for packet in gop.packets):
             return False
         return bool(group.seen) and group.seen[0].pts == gop.key_pts == times[0]
 
@@ -231,7 +237,10 @@ class _SparsePass:
         if self._exact or not following or not following.seen:
             return times[-1]
         ends_here = _unlike(group.seen[-1].thumb, following.seen[0].thumb)
-        return times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
+        reach = times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
+        if ends_here and change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
+            reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
+        return reach
 
     def _ended_early(self, group: _Group) -> bool:
         return len(group.own) < IRREGULAR * self._longest
@@ -325,9 +334,10 @@ class _SparsePass:
         image, seen.image = seen.image, None
         if image is None or (self._sampled is not None and seen.pts <= self._sampled):
             return
-        self._sampled = seen.pts
+        new = self._last_thumb is not None and change(self._last_thumb, seen.thumb) >= self._thresholds.min_change
+        self._sampled, self._last_thumb = seen.pts, seen.thumb
         time_s = self._timeline.time_s(seen.pts)
-        self._maker.sample(time_s, seen.thumb[:, :, 2], lambda: self._picture(image))
+        self._maker.sample(time_s, seen.thumb[:, :, 2], lambda: self._picture(image), new=new)
 
     def _picture(self, image: av.VideoFrame) -> np.ndarray:
         return self._images.picture(image, self._turns or 0, self._reader.info)
