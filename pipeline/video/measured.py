@@ -47,6 +47,7 @@ class ClipMaker:
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
+        # the sparse pass sees few frames anyway, and each picture costs as much as decoding one
         coarse = shots.detector == "sparse" and frames.timing == "near-key"
         self._sampler = Sampler(frames.per_clip, shots.min_clip_s / frames.per_clip * (2 if coarse else 1))
         self._damaged_s: deque[float] = deque()

@@ -69,10 +69,11 @@ def run(source: "str | io.BytesIO", detector: str = "sparse", **frames: str) -> 
 
 
 def cuts(source: "str | io.BytesIO", detector: str = "sparse") -> list[int]:
-    """Frame numbers at which clips start, without the first; the spans must tile the video."""
+    """Frame numbers at which clips start, without the first; the spans must tile the video, each with a picture."""
     clips, done = run(source, detector)
     for before, after in pairwise(clips):
         assert before.span.end_s == after.span.start_s
+    assert all(clip.quality for clip in clips), "a shot of which no picture was taken"
     assert clips[0].span.start_s == 0
     assert clips[-1].span.end_s == pytest.approx(done.info.duration_s)
     return list(np.cumsum([clip.span.num_frames for clip in clips])[:-1])
