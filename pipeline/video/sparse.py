@@ -344,6 +344,7 @@ class _SparsePass:
 
     def _close_whole(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
         """Decode every frame of a group and trust only what comes out: it is damaged, edited, or endless."""
+        group.closing = True
         for frame, damaged in self._whole_frames(group, following):
             if frame.pts is None or frame.pts >= group.before:
                 continue
