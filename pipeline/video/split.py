@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import av
@@ -16,15 +16,17 @@ from pipeline.video.frames import Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 from pipeline.video.shots import CutDetector, CutThresholds, thumbnail
 
+TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-PLANAR_8BIT = {"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "yuv411p", "yuv410p", "yuv440p"}
+PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A span of a video, measured. `reason` is why it is rejected, `error` why it failed; with neither it is fit to go
+    """A span of a video, measured. `info` is the video it is from. `reason` is why it is rejected, `error` why it failed; with neither it is fit to go
     on, and `frames` holds its pictures as JPEG bytes."""
 
+    info: VideoInfo
     span: Span
     quality: Quality | None
     reason: str | None
@@ -34,10 +36,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class SplitDone:
-    """Comes after the last clip: what the video is, and why it is not whole if it is not."""
+    """Comes after the last clip: what the video is, why it is not whole if it is not, or why it has no clips."""
 
     info: VideoInfo
     error: str | None
+    no_clips: str | None
 
 
 def split(
@@ -50,7 +53,8 @@ def split(
 ) -> Iterator[Clip | SplitDone]:
     """Clips of one video in order, as soon as each is complete; SplitDone at the end.
 
-    The spans tile the video from its first frame to its last. source: a local path or a seekable binary file object.
+    The spans tile the video from its first frame to its last; a video that is as a whole shorter than the shortest clip
+    has none. source: a local path or a seekable binary file object.
     Raises BadVideo when the video cannot be opened or holds no frame. Damage further in fails the clip it falls in; an
     early end fails the last clip and is told in SplitDone.error.
     """
@@ -58,8 +62,14 @@ def split(
         cutter = _Cutter(shots, frames, quality)
         for frame in reader.frames():
             yield from cutter.push(frame, reader.info)
+        # the container may declare none, or a wrong one: what was decoded is the duration
+        info = replace(reader.info, duration_s=reader.end_s)
+        if reader.end_s < shots.min_clip_s - TIME_TOLERANCE_S:
+            error = reader.ended_early
+            yield SplitDone(info, error, f"{reader.end_s:.2f} s long, shorter than the shortest clip")
+            return
         yield from cutter.flush(reader.end_s, reader.ended_early)
-        yield SplitDone(reader.info, reader.ended_early)
+        yield SplitDone(info, reader.ended_early, None)
 
 
 class _Cutter:
@@ -73,8 +83,10 @@ class _Cutter:
         self._undecided: deque[float] = deque()
         self._damaged_s: deque[float] = deque()
         self._reformat = VideoReformatter()
+        self._info: VideoInfo | None = None
 
     def push(self, frame: TimedFrame, info: VideoInfo) -> Iterator[Clip]:
+        self._info = info
         thumb = self._thumbnail(frame.image)
         self._sampler.offer(frame.time_s, thumb[:, :, 2], lambda: self._picture(frame, info))
         self._undecided.append(frame.time_s)
@@ -100,8 +112,14 @@ class _Cutter:
         error = error or self._damage(span)
         reason = None if error else self._reason(span, quality)
         fit = not (error or reason)
+        assert self._info is not None
         return Clip(
-            span, quality, reason, error, [jpeg(s.picture, self._frames.jpeg_quality) for s in chosen] if fit else []
+            self._info,
+            span,
+            quality,
+            reason,
+            error,
+            [jpeg(s.picture, self._frames.jpeg_quality) for s in chosen] if fit else [],
         )
 
     def _damage(self, span: Span) -> str | None:
@@ -111,8 +129,7 @@ class _Cutter:
         return f"{inside} damaged frame{'s' if inside > 1 else ''}" if inside else None
 
     def _reason(self, span: Span, quality: Quality | None) -> str | None:
-        # a hair of tolerance: 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-        if span.end_s - span.start_s < self._shots.min_clip_s - 1e-3:
+        if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S:
             return "too_short"
         return rejection(quality, self._quality) if quality else "no_picture"
 
