@@ -66,9 +66,10 @@ def _flag(path: Path) -> str:
 def _parser(model: type[BaseModel], command: str, leaves: Mapping[Path, FieldInfo]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"main.py {command}",
+        usage=f"main.py {command} --output DIR [--config FILE] [option ...]",
         description=model.__doc__,
-        epilog=f"Every option can also stand in a --config file (YAML: split: {{max_clip_s: 10}}) or in the environment "
-        f"({ENVIRONMENT_PREFIX}SPLIT_MAX_CLIP_S=10). Flags win over the environment, that over the file.",
+        epilog="Every option can also stand in a --config file (YAML: `split: {max_clip_s: 10}`) or in the environment\n"
+        f"({ENVIRONMENT_PREFIX}SPLIT_MAX_CLIP_S=10). Flags win over the environment, the environment over the file.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=118),

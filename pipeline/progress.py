@@ -13,7 +13,7 @@ LOG_EVERY_S = 60.0
 
 
 def line(tally: Tally, num_videos: int, elapsed_s: float) -> str:
-    """Videos, clips, rate and time left, e.g. `videos 12/40 · clips 80 kept 33 rejected 2 failed · 3.1/s · 2 min left`."""
+    """Videos, clips, rate and time left, e.g. `videos 12/40 · clips 80 kept 33 rejected 2 failed · 3.1 clips/s`."""
     done, settled = sum(tally.videos.values()), sum(tally.clips.values())
     parts = [f"videos {done}/{num_videos}"]
     parts.append("clips " + " ".join(f"{tally.clips[verdict]} {verdict}" for verdict in ("kept", "rejected", "failed")))

@@ -1,4 +1,4 @@
-"""The tables: every column, its type, unit and meaning. Readers of the output and the code that writes it share this."""
+"""The tables: every column, its type, unit and meaning. What reads the output and what writes it share this."""
 
 import types
 from enum import Enum

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 
 
 def read_list(location: str) -> Iterator[str]:
-    """The paths in a list file; relative ones are relative to the list. Raises UserError, naming the line, when torn."""
+    """The paths in a list file; relative ones are relative to the list. Raises UserError, with the line, when torn."""
     data = storage.read(storage.absolute(location))
     if data is None:
         raise UserError(f"{location}: no such file (--input-list)")

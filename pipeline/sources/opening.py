@@ -17,7 +17,7 @@ Opener = Callable[[], AbstractContextManager[str | BinaryIO]]
 def open_videos(refs: list[VideoRef], video_column: str) -> Iterator[tuple[VideoRef, Opener]]:
     """Each reference with a function that opens it; call it before taking the next.
 
-    Rows of one row group of a shard are read in a single pass. The opener raises BadVideo when there is nothing to open.
+    Rows of one row group of a shard are read in a single pass. The opener raises BadVideo where nothing can be opened.
     """
     for (path, row_group), group in groupby(refs, key=lambda ref: (ref.path, ref.row_group)):
         members = list(group)

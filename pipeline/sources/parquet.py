@@ -1,4 +1,4 @@
-"""Parquet shards that hold the videos themselves, as the Hugging Face hub has them: a row a video, bytes in a column."""
+"""Parquet shards that hold the videos themselves, as the Hugging Face hub has them: one row, one video."""
 
 from collections.abc import Iterator
 

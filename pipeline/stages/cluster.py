@@ -9,8 +9,10 @@ from types import ModuleType
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core's warnings name nothing a user could mend
 
 import ray
+from ray import cloudpickle
 from ray.data import DataContext
 
 from pipeline.settings import ResourceSettings
@@ -68,4 +70,4 @@ def actor_cpus() -> float:
 
 def ship(module: ModuleType) -> None:
     """Let workers on other machines have a user's module without its file: pickle it by value."""
-    ray.cloudpickle.register_pickle_by_value(module)
+    cloudpickle.register_pickle_by_value(module)

@@ -34,7 +34,7 @@ CURATE = register_task(
     Task(
         name="curate",
         prompt=(
-            "These are frames of one video clip, in order. Judge the clip as a whole and answer with one JSON object:\n"
+            "These are frames of one video clip, in order. Judge it as a whole and answer with one JSON object:\n"
             "category: the kind of video it is from, one of education, entertainment, sports, nature, news, cooking, "
             "music, gaming, vlog, tutorial, other;\n"
             "is_safe: false if any frame shows nudity, sexual content, gore, graphic violence or self-harm, else true;\n"

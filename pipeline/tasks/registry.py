@@ -40,8 +40,8 @@ class Task:
             raise ValueError(f"the answer is not valid: {f'{where}: ' if where else ''}{first['msg']}") from error
 
     def json_schema(self) -> dict[str, Any]:
-        """The response model as JSON schema, for structured outputs. Free strings may hold no control characters, quotes
-        and backslashes: a decoder that is free to emit them writes strings that no JSON parser takes."""
+        """The response model as JSON schema, for structured outputs. Free strings may hold no control characters,
+        quotes or backslashes: a decoder that is free to emit them writes strings that no JSON parser takes."""
         schema = self.response.model_json_schema()
         _constrain(schema)
         return schema
@@ -57,7 +57,7 @@ def _constrain(node: Any) -> None:
             node["additionalProperties"] = False
         if node.get("type") == "string" and not {"enum", "const", "pattern", "format"} & node.keys():
             low, high = node.pop("minLength", 0), node.pop("maxLength", "")
-            node["pattern"] = f'^[^\\x00-\\x1f"\\\\]{{{low},{high}}}$'
+            node["pattern"] = f"^[ !#-\\[\\]-\U0010ffff]{{{low},{high}}}$"
         for value in node.values():
             _constrain(value)
     elif isinstance(node, list):
