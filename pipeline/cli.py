@@ -68,7 +68,7 @@ def _parser(model: type[BaseModel], command: str, leaves: Mapping[Path, FieldInf
         prog=f"main.py {command}",
         usage=f"main.py {command} --output DIR [--config FILE] [option ...]",
         description=model.__doc__,
-        epilog="Every option can also stand in a --config file (YAML: `split: {max_clip_s: 10}`) or in the environment\n"
+        epilog="Every option can also stand in a --config file (`split: {max_clip_s: 10}`) or in the environment\n"
         f"({ENVIRONMENT_PREFIX}SPLIT_MAX_CLIP_S=10). Flags win over the environment, the environment over the file.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

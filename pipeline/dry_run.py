@@ -54,21 +54,20 @@ def _stand_in(name: str) -> Path:
 
 def checked(settings: CurateSettings, report: "Report") -> str:
     """What this dry run has shown, and what it cannot show."""
-    kept, rejected, failed = (report.clips[verdict] for verdict in ("kept", "rejected", "failed"))
+    rows = {stage: int(counts["rows"]) for stage, counts in report.stages.items()}
+    clips, kept = sum(report.clips.values()), report.clips["kept"]
+    good, bad = "checked    ", "NOT SHOWN  "
     lines = [
         "",
         "DRY RUN: answers and embeddings come from random weights and mean nothing.",
-        f"checked  settings, {report.videos['total']} real inputs opened and split, {kept + rejected + failed} clips settled",
-        f"checked  safety screen on real weights ({settings.screen.model})",
+        f"{good if clips else bad} settings, sources, split: {report.videos['total']} videos, {clips} clips",
+        f"{good if rows.get('screen') else bad} safety screen, real weights: {rows.get('screen', 0)} clips",
     ]
-    annotated = int(report.stages.get("annotate", {}).get("rows", 0))
-    embedded = int(report.stages.get("embed", {}).get("rows", 0))
     if settings.annotate.annotator == "vllm":
-        lines.append(
-            f"checked  vLLM engine, chat template, structured output: {annotated} requests, {embedded} valid answers"
-        )
+        asked = rows.get("annotate", 0)
+        lines.append(f"{good if kept else bad} vLLM, chat template, structured output: {asked} asked, {kept} kept")
     if settings.embed.embedder == "clip":
-        lines.append(f"checked  CLIP forward and the embedding column: {embedded} clips")
-    lines.append("checked  tables written, reconciled" if not report.problems else "FAILED   the books do not balance")
-    lines.append("not checked  real weights, GPU memory and speed, hub access")
+        lines.append(f"{good if kept else bad} CLIP and the embedding column: {kept} clips")
+    lines.append(f"{bad if report.problems else good} tables, resume, reconcile")
+    lines.append(f"{bad} the real weights, GPU memory, speed, access to the hub")
     return "\n".join(lines)

@@ -4,12 +4,11 @@ import logging
 import math
 import os
 import sys
+import tempfile
 import warnings
 from types import ModuleType
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core's warnings name nothing a user could mend
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
 import ray
 from ray import cloudpickle
@@ -21,30 +20,36 @@ NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would 
 
 
 def connect(resources: ResourceSettings) -> str:
-    """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; says which in a line."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="ray")
+    """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; returns what it is, in a line."""
+    log = _set_native_chatter_aside()
+    warnings.filterwarnings("ignore")
     if not ray.is_initialized():
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=None,
-            configure_logging=True,
-        )
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = int(resources.block_mb * 1e6)
     context.execution_options.preserve_order = False
-    if hasattr(context, "execution_no_progress_timeout_s"):
-        context.execution_no_progress_timeout_s = NO_PROGRESS_S
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    sys.stderr.flush()
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
     total = ray.cluster_resources()
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
     return (
         f"Ray {ray.__version__}: {nodes} node{'s' if nodes > 1 else ''}, {total.get('CPU', 0):g} CPUs, "
-        f"{total.get('GPU', 0):g} GPUs"
+        f"{total.get('GPU', 0):g} GPUs (log: {log})"
     )
+
+
+def _set_native_chatter_aside() -> str:
+    """Ray's core and the engines write to file descriptor 2 what no user can act on: that goes to a file from now on.
+
+    Python's own stderr (progress, tracebacks) stays where it was. Returns the file.
+    """
+    log = os.path.join(tempfile.gettempdir(), f"cutroom-{os.getpid()}.log")
+    if sys.stderr.fileno() == 2:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        with open(log, "a") as file:
+            os.dup2(file.fileno(), 2)
+    return log
 
 
 def num_cpus() -> float:

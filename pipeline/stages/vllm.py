@@ -5,6 +5,7 @@ Ray does to columns of failed rows (they skip the postprocess and carry internal
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,13 +86,17 @@ class VllmAnnotator:
         else:
             config["placement_group_config"] = {"bundles": [{"CPU": cpus}]}  # else it waits for a GPU for ever
             config["runtime_env"] = {"env_vars": CPU_ENVIRONMENT}
-        return build_processor(
-            vLLMEngineProcessorConfig(**config),
-            preprocess=_Request(self.task, annotate.vllm.model, annotate.temperature, annotate.max_tokens),
-            postprocess=_keep,
-            preprocess_map_kwargs={"num_cpus": cpus},
-            postprocess_map_kwargs={"num_cpus": cpus},
-        )
+        logging.disable(logging.WARNING)  # the builder talks of ray.init, mirrors and CUDA
+        try:
+            return build_processor(
+                vLLMEngineProcessorConfig(**config),
+                preprocess=_Request(self.task, annotate.vllm.model, annotate.temperature, annotate.max_tokens),
+                postprocess=_keep,
+                preprocess_map_kwargs={"num_cpus": cpus},
+                postprocess_map_kwargs={"num_cpus": cpus},
+            )
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _wrap(clips: pa.Table) -> pa.Table:

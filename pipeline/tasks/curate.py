@@ -37,7 +37,7 @@ CURATE = register_task(
             "These are frames of one video clip, in order. Judge it as a whole and answer with one JSON object:\n"
             "category: the kind of video it is from, one of education, entertainment, sports, nature, news, cooking, "
             "music, gaming, vlog, tutorial, other;\n"
-            "is_safe: false if any frame shows nudity, sexual content, gore, graphic violence or self-harm, else true;\n"
+            "is_safe: false if a frame shows nudity, sexual content, gore, graphic violence or self-harm, else true;\n"
             "description: one sentence that says who or what is seen and what happens;\n"
             "visual_quality: high, medium or low, by sharpness, exposure and compression."
         ),

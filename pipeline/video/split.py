@@ -23,8 +23,8 @@ PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in 
 
 @dataclass(frozen=True)
 class Clip:
-    """A span of a video, measured. `info` is the video it is from. `reason` is why it is rejected, `error` why it failed; with neither it is fit to go
-    on, and `frames` holds its pictures as JPEG bytes."""
+    """A span of the video `info`, measured. `reason` is why it is rejected, `error` why it failed; with neither it is
+    fit to go on, and `frames` holds its pictures as JPEG bytes."""
 
     info: VideoInfo
     span: Span
