@@ -6,7 +6,9 @@ Precedence: flags, environment (CUTROOM_SPLIT_MAX_CLIP_S), --config file, defaul
 import argparse
 import difflib
 import os
+import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -192,7 +194,29 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
         if arguments[0] not in jobs:
             raise UserError(f"no job {arguments[0]!r}{_suggestion(arguments[0], jobs)}")
         model, job = jobs[arguments[0]]
-        return job(parse(model, arguments[0], arguments[1:], os.environ))
+        settings = parse(model, arguments[0], arguments[1:], os.environ)
+        _set_native_chatter_aside()
+        signal.signal(signal.SIGTERM, _interrupt)
+        return job(settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        print("\ninterrupted: what is settled is kept; the same command again continues from there", file=sys.stderr)
+        return 128 + number
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
+def _set_native_chatter_aside() -> None:
+    """Ray's core and the engines write to file descriptor 2 what no user can act on: from now on that goes to a file.
+
+    Python's own stderr (progress, errors) stays where it was.
+    """
+    log = os.path.join(tempfile.gettempdir(), f"cutroom-native-{os.getuid()}.log")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 2)

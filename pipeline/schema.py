@@ -19,9 +19,6 @@ class Column(NamedTuple):
 KEPT, REJECTED, FAILED = VERDICTS = ("kept", "rejected", "failed")
 VIDEO_OK, VIDEO_NO_CLIPS, VIDEO_FAILED = "ok", "no_clips", "failed"
 
-# Stored as a dictionary: that is also how readers type the `verdict=` of the folder names, so the two agree.
-VERDICT_TYPE = pa.dictionary(pa.int32(), pa.string())
-
 CLIP_COLUMNS = [
     Column("clip_id", pa.string(), "video_id and the span in milliseconds: the same clip has the same id in every run"),
     Column("video_id", pa.string(), "the video it comes from"),
@@ -40,7 +37,7 @@ CLIP_COLUMNS = [
     Column("sharpness", pa.float32(), "Laplacian variance at a longer side of 320 px"),
     Column("motion", pa.float32(), "mean optical-flow speed (percent of the longer side per second)"),
     Column("nsfw_score", pa.float32(), "highest NSFW probability of its frames (0-1); null: not screened"),
-    Column("verdict", VERDICT_TYPE, "kept, rejected or failed"),
+    Column("verdict", pa.string(), "kept, rejected or failed: stored in the folder name, `verdict=kept`"),
     Column("reason", pa.string(), "why it was rejected"),
     Column("error", pa.string(), "what went wrong where it failed"),
     Column("task", pa.string(), "the task the annotator was given"),

@@ -33,7 +33,8 @@ class Books:
         for verdict in VERDICTS:
             part = [row for row in rows if row["verdict"] == verdict]
             if part:
-                table = pa.Table.from_pylist(part, self.clips)
+                # the folder's name is the verdict; a column beside it would clash with what readers make of the name
+                table = pa.Table.from_pylist(part, self.clips).drop_columns(["verdict"])
                 tables.write_part(tables.clips_folder(self.root, verdict), table, "clip_id")
 
     def record(self, rows: Sequence[dict[str, Any]]) -> None:

@@ -3,8 +3,6 @@
 import logging
 import math
 import os
-import sys
-import tempfile
 import warnings
 from types import ModuleType
 
@@ -21,7 +19,6 @@ NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would 
 
 def connect(resources: ResourceSettings) -> str:
     """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; returns what it is, in a line."""
-    log = _set_native_chatter_aside()
     warnings.filterwarnings("ignore")
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
@@ -35,21 +32,8 @@ def connect(resources: ResourceSettings) -> str:
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
     return (
         f"Ray {ray.__version__}: {nodes} node{'s' if nodes > 1 else ''}, {total.get('CPU', 0):g} CPUs, "
-        f"{total.get('GPU', 0):g} GPUs (log: {log})"
+        f"{total.get('GPU', 0):g} GPUs"
     )
-
-
-def _set_native_chatter_aside() -> str:
-    """Ray's core and the engines write to file descriptor 2 what no user can act on: that goes to a file from now on.
-
-    Python's own stderr (progress, tracebacks) stays where it was. Returns the file.
-    """
-    log = os.path.join(tempfile.gettempdir(), f"cutroom-{os.getpid()}.log")
-    if sys.stderr.fileno() == 2:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-        with open(log, "a") as file:
-            os.dup2(file.fileno(), 2)
-    return log
 
 
 def num_cpus() -> float:
