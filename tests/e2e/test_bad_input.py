@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import av
@@ -34,14 +33,14 @@ def write_video(path: Path, num_frames: int, *, audio_only: bool = False) -> Non
         container.mux(stream.encode())
 
 
-def claim_size(path: Path, width: int, height: int) -> None:
-    """Change the frame size that the MP4 sample entry and the track header declare."""
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"avc1") + 4 + 24
-    data[entry : entry + 4] = struct.pack(">HH", width, height)
-    header = data.index(b"tkhd") + 4 + 76
-    data[header : header + 8] = struct.pack(">II", width << 16, height << 16)
-    path.write_bytes(data)
+def write_huge(path: Path) -> None:
+    """One frame of 8192 x 8192: small as a file, 100 MB once decoded."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width = stream.height = 8192
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(8192, 8192, "yuv420p")))
+        container.mux(stream.encode())
 
 
 @pytest.fixture
@@ -63,8 +62,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     write_video(paths["audio"], 0, audio_only=True)
     write_video(paths["one_frame"], 1)
     write_video(paths["no_duration"], 0)
-    write_video(paths["huge"], 30)
-    claim_size(paths["huge"], 8192, 8192)
+    write_huge(paths["huge"])
     paths["unreadable"].mkdir()  # a folder named like a video: cannot be opened, whoever asks
     return paths
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -60,11 +61,11 @@ def test_readers_of_all_kinds_agree(curated: Path):
     frame = pd.read_parquet(curated / "tables/clips")
     assert set(zip(frame["clip_id"], frame["verdict"].astype(str), strict=True)) == expected
     query = f"select clip_id, verdict from read_parquet('{curated}/tables/clips/**/*.parquet')"
-    assert set(duckdb.sql(query).fetchall()) == expected
+    assert set(duckdb.connect().execute(query).fetchall()) == expected
     import datasets
 
     files = {verdict: f"{curated}/tables/clips/verdict={verdict}/*.parquet" for verdict in ("kept", "rejected")}
-    splits = datasets.load_dataset("parquet", data_files=files, cache_dir=str(curated.parent / "cache"))
+    splits: Any = datasets.load_dataset("parquet", data_files=files, cache_dir=str(curated.parent / "cache"))
     assert {(row["clip_id"], verdict) for verdict, rows in splits.items() for row in rows} == expected
 
 
