@@ -23,7 +23,7 @@ def with_stand_ins(settings: CurateSettings) -> CurateSettings:
             "vllm": settings.annotate.vllm.model_copy(
                 update={
                     "model": str(_stand_in("qwen2.5-vl")),
-                    "max_model_len": standins.MAX_TOKENS,
+                    "max_model_len": min(settings.annotate.vllm.max_model_len, standins.MAX_TOKENS),
                     "engine_kwargs": {},
                 }
             ),

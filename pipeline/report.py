@@ -1,7 +1,9 @@
 """The end of a run: do the books balance, what came out, and how to read it."""
 
 import json
+import os
 import shlex
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +62,11 @@ class Report:
             f"time     {duration(run['seconds'])}: {run['videos']:g} videos, {run['clips']:g} clips, "
             f"{run['realtime_factor']:.1f}x realtime"
         )
-        lines += ["", f"output   {self.output}", f"read it  {_how_to_read(self.output)}"]
+        lines += [
+            "",
+            f"output   {self.output}",
+            f"read it  {_how_to_read(self.output, list(self.labels[:1] if self.labels else []))}",
+        ]
         lines += [f"PROBLEM  {problem}" for problem in [*self.problems, *filter(None, [self.too_many_failed])]]
         return "\n".join(lines)
 
@@ -140,11 +146,10 @@ def _listed(prefix: str, counts: dict[str, int]) -> list[str]:
     return [f"         {prefix}{count} {what}" for what, count in counts.items()]
 
 
-def _how_to_read(output: str) -> str:
-    """A line that works as it is."""
-    query = f"select * from read_parquet('{output}/tables/clips/**/*.parquet') limit 5".replace("'", '"')
-    if storage.is_remote(output):
-        return f"duckdb: select * from read_parquet('{output}/tables/clips/**/*.parquet')"
-    code = f"import pandas; print(pandas.read_parquet({output + '/tables/clips'!r}))"
-    del query
-    return f".venv/bin/python -c {shlex.quote(code)}"
+def _how_to_read(output: str, columns: list[str]) -> str:
+    """A line for the shell that works as it is."""
+    shown = ", ".join(["clip_id", "start_s", "end_s", "verdict", "reason", *columns])
+    table = f"duckdb.read_parquet({output + '/tables/clips/*/*.parquet'!r}, hive_partitioning=True)"
+    code = f"import duckdb; {table}.select('{shown}').order('clip_id').show()"
+    python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
+    return f"{python} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')

@@ -95,9 +95,9 @@ class SplitVideos:
             video_id=ref.video_id,
             video_uri=ref.uri,
             clip_index=index,
-            start_s=span.start_s,
-            end_s=span.end_s,
-            duration_s=span.end_s - span.start_s,
+            start_s=round(span.start_s, 6),  # what is finer than a microsecond is arithmetic, not time
+            end_s=round(span.end_s, 6),
+            duration_s=round(span.end_s - span.start_s, 6),
             num_frames=span.num_frames,
             fps=info.fps,
             width=info.width,
