@@ -9,11 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.schema import arrow_type, clips_schema
+from pipeline.schema import clips_schema
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,13 @@ class Task:
     reject: Callable[[Any], str | None] = lambda answer: None
 
     def parse(self, text: str) -> BaseModel:
-        """The model's text as a validated answer. Raises ValueError, with the reason, for anything that is not one, also
-        for a value that its column cannot hold (a number of fifty digits, half a surrogate pair)."""
+        """The model's text as a validated answer. Raises ValueError, with the reason, for anything that is not one."""
         try:
-            answer = self.response.model_validate_json(text, strict=True)
+            return self.response.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f"the answer is not valid: {f'{where}: ' if where else ''}{first['msg']}") from error
-        for name, value in answer.model_dump(mode="json").items():
-            try:
-                pa.scalar(value, arrow_type(self.response.model_fields[name].annotation))
-            except (pa.ArrowException, OverflowError, UnicodeError) as error:
-                raise ValueError(f"the answer is not valid: {name}: does not fit its column: {error}") from error
-        return answer
 
     def json_schema(self) -> dict[str, Any]:
         """The response model as JSON schema, for structured outputs. Free strings may hold no control characters,

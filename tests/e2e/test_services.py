@@ -62,7 +62,9 @@ def test_a_denied_bucket(s3: str, tmp_path: Path):
         listed.write_text("s3://private/a.mp4\n")
         settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"))
         assert curate.run(settings) == 1
-        rows = duckdb.sql(f"select status, error from '{tmp_path}/out/tables/videos/*.parquet'").fetchall()
+        rows = (
+            duckdb.connect().execute(f"select status, error from '{tmp_path}/out/tables/videos/*.parquet'").fetchall()
+        )
         assert rows[0][0] == "failed"
         assert "access denied" in rows[0][1]
     finally:
