@@ -100,7 +100,7 @@ def _group(model: type[BaseModel], path: Path) -> type[BaseModel]:
 
 def _help(field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
-    if not field.is_required() and field.default not in (None, [], {}, False):
+    if not field.is_required() and field.default is not False and field.default not in (None, [], {}):  # 0 == False
         shown = ", ".join(field.default) if isinstance(field.default, list) else field.default
         text += f" [{shown}]"
     return text.replace("%", "%%")
