@@ -194,5 +194,5 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
         model, job = jobs[arguments[0]]
         return job(parse(model, arguments[0], arguments[1:], os.environ))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
