@@ -131,6 +131,10 @@ def _files(names: list[str], named: str, settings: SourceSettings) -> Iterator[V
 
 def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
     """A video file is one reference, a parquet shard one for each of its rows."""
+    if not _is_utf8(location):
+        shown = location.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        yield VideoRef(video_id(location), shown, shown, problem="the name is not UTF-8: rename the file")
+        return
     if not location.lower().endswith(".parquet"):
         yield VideoRef(video_id(location), location, location)
         return
@@ -142,6 +146,15 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
         raise
     except Exception as error:
         yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {_short(error)}")
+
+
+def _is_utf8(name: str) -> bool:
+    """False for a local name of other bytes, which no table can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _short(error: BaseException) -> str:
