@@ -77,7 +77,7 @@ def _expand(named: str, settings: SourceSettings) -> Iterator[VideoRef]:
     try:
         if isinstance(fs, LocalFileSystem) and os.path.isfile(path):  # a name may look like a glob
             yield from _file(location, settings)
-        elif GLOB_CHARACTERS & set(path):
+        elif GLOB_CHARACTERS & set(path) and not (isinstance(fs, LocalFileSystem) and os.path.isdir(path)):
             yield from _files(_glob(fs, path, location), named, settings)
         elif fs.isdir(path):
             yield from _files(_folder(fs, path, location, settings), named, settings)
