@@ -83,9 +83,11 @@ def _expand(named: str, settings: SourceSettings) -> Iterator[VideoRef]:
             yield from _files(_folder(fs, path, location, settings), named, settings)
         else:
             yield from _literal(fs, path, location, settings)
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"{named}: access denied ({_short(error)}): check the credentials") from error
-    except (OSError, ConnectionError) as error:
+    except Exception as error:  # storage clients have errors of their own, without a common base
         raise UserError(f"{named}: cannot be listed: {_short(error)}") from error
 
 
