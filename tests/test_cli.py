@@ -109,7 +109,9 @@ def test_an_empty_file_is_no_mistake(tmp_path: Path) -> None:
     assert parse(*OUT, "--config", config(tmp_path, "# nothing yet\n")).output == "out"
 
 
-@pytest.mark.parametrize("name", ["a,b.mp4", "[x].mp4", "a#b.mp4", "#a.mp4", "two words.mp4", "{a: b}", "a: b", "'q", "é"])
+@pytest.mark.parametrize(
+    "name", ["a,b.mp4", "[x].mp4", "a#b.mp4", "#a.mp4", "two words.mp4", "{a: b}", "a: b", "'q", "é"]
+)
 def test_an_input_stays_one_path_whatever_its_characters(name: str) -> None:
     assert parse(*OUT, "--input", name).input == [name]
     assert parse(*OUT, "--input", name, f"--input={name}", "--input", "z").input == [name, name, "z"]

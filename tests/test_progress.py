@@ -11,7 +11,15 @@ from pipeline.stages.ledger import Tally
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (42.4, "42 s"), (89.4, "89 s"), (90, "2 min"), (180, "3 min"), (5390, "1 h 30 min"), (7500, "2 h 05 min")],
+    [
+        (0, "0 s"),
+        (42.4, "42 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (180, "3 min"),
+        (5390, "1 h 30 min"),
+        (7500, "2 h 05 min"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
