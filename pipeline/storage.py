@@ -56,7 +56,7 @@ def open_binary(uri: str) -> BinaryIO:
 
 
 def read(uri: str) -> bytes | None:
-    """The file's bytes, or None when there is no such file. Raises UserError for a folder, and when access is denied."""
+    """The file's bytes, or None when there is no such file. Raises UserError for a folder and for denied access."""
     fs, path = filesystem(uri)
     try:
         return fs.cat_file(path)
