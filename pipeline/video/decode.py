@@ -116,6 +116,8 @@ class VideoReader:
             try:
                 packet = next(packets)
             except StopIteration:
+                if damaged_in_a_row:
+                    self.ended_early = f"the last {damaged_in_a_row} packets cannot be decoded"
                 return
             except (av.error.FFmpegError, OSError) as error:
                 self.ended_early = f"reading stopped: {_message(error)}"
