@@ -1,5 +1,5 @@
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import pyarrow as pa
 import pytest
@@ -68,7 +68,7 @@ def test_frames_travel_but_are_not_in_the_table() -> None:
         (tuple[int, ...], pa.list_(pa.int64())),
         (set[str], pa.list_(pa.string())),
         (list[Annotated[str, Field(max_length=20)]], pa.list_(pa.string())),
-        (Annotated[int, Field(ge=0)] | None, pa.int64()),
+        (Optional[Annotated[int, Field(ge=0)]], pa.int64()),  # noqa: UP045
     ],
 )
 def test_types_of_answers(annotation: Any, expected: pa.DataType) -> None:

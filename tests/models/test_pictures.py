@@ -43,9 +43,16 @@ def test_unit_has_unit_length(seed: int) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "vectors",
-    [np.zeros((1, 4)), np.array([[1.0, 0.0], [-1.0, 0.0]]), np.full((2, 3), np.nan), np.array([[1.0, 0], [0, 0]]), np.zeros((0, 4)), np.full((1, 4), np.inf)],
+    [
+        np.zeros((1, 4)),
+        np.array([[1.0, 0.0], [-1.0, 0.0]]),
+        np.full((2, 3), np.nan),
+        np.array([[1.0, 0], [0, 0]]),
+        np.zeros((0, 4)),
+        np.full((1, 4), np.inf),
+    ],
     ids=["zero", "opposite", "nan", "one zero", "none", "infinite"],
-)  # fmt: skip
+)
 def test_vectors_without_a_direction_raise(vectors: np.ndarray) -> None:
     with pytest.raises(ValueError, match="no direction"):
         unit(vectors)

@@ -103,8 +103,19 @@ def test_the_json_schema_is_made_anew_each_time() -> None:
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("ab", True), ("a" * 10, True), ("ab\u00e9\u6f22\U0001f600", True), ("a", False), ("a" * 11, False), ('a"b', False), ("a\\b", False), ("a\nb", False), ("a\tb", False), ("a\x00b", False)],
-)  # fmt: skip
+    [
+        ("ab", True),
+        ("a" * 10, True),
+        ("ab\u00e9\u6f22\U0001f600", True),
+        ("a", False),
+        ("a" * 11, False),
+        ('a"b', False),
+        ("a\\b", False),
+        ("a\nb", False),
+        ("a\tb", False),
+        ("a\x00b", False),
+    ],
+)
 def test_free_strings_hold_what_any_json_parser_takes(text: str, valid: bool) -> None:
     properties = Task(name="x", prompt="", response=Answer).json_schema()["properties"]
     assert bool(re.search(properties["text"]["pattern"], text)) is valid
@@ -177,8 +188,16 @@ def test_curate_rejects_what_is_not_safe() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"is_safe": "true"}, {"is_safe": 1}, {"is_safe": None}, {"category": "Sports"}, {"description": ""}, {"description": "x" * 301}, {"visual_quality": 3}],
-)  # fmt: skip
+    [
+        {"is_safe": "true"},
+        {"is_safe": 1},
+        {"is_safe": None},
+        {"category": "Sports"},
+        {"description": ""},
+        {"description": "x" * 301},
+        {"visual_quality": 3},
+    ],
+)
 def test_curate_takes_no_answer_of_the_wrong_type(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"the answer is not valid: {next(iter(change))}"):
         task("curate").parse(json.dumps({**GOOD, **change}))

@@ -138,7 +138,7 @@ def test_motion_is_the_speed_of_the_pan(tmp_path: Path) -> None:
         (lambda: footage.shot(1, 24), "too_short"),
         (lambda: footage.shot(1, 25), None),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_good_enough_is_rejected_and_carries_no_frames(
     tmp_path: Path, make: object, reason: str | None
 ) -> None:
