@@ -102,7 +102,7 @@ def _group(model: type[BaseModel], path: Path) -> type[BaseModel]:
 
 def _help(field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
-    if not field.is_required() and field.default not in (None, [], {}, False):
+    if not field.is_required() and field.default is not False and field.default not in (None, [], {}):  # 0 == False
         shown = ", ".join(field.default) if isinstance(field.default, list) else field.default
         text += f" [{shown}]"
     return text.replace("%", "%%")
@@ -199,7 +199,7 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
         signal.signal(signal.SIGTERM, _interrupt)
         return job(settings)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT

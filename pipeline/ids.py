@@ -5,7 +5,7 @@ import hashlib
 
 def video_id(identity: str) -> str:
     """16 hex digits from what identifies the video: its absolute path or URI, and the row in a shard."""
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def clip_id(video_id: str, start_s: float, end_s: float) -> str:

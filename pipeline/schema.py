@@ -2,7 +2,7 @@
 
 import types
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -100,14 +100,19 @@ def arrow_type(annotation: Any) -> pa.DataType:
         inner = [arg for arg in args if arg is not type(None)]
         if len(inner) == 1:
             return arrow_type(inner[0])
+    if origin is Annotated:
+        return arrow_type(args[0])
+    kinds: set[pa.DataType] = set()  # of the values that one column has to hold: more than one is too many
     if origin is Literal:
-        return arrow_type(type(args[0]))
-    if origin in (list, tuple, set, frozenset) and args:
-        return pa.list_(arrow_type(args[0]))
-    if isinstance(annotation, type):
-        if issubclass(annotation, Enum):
-            return arrow_type(type(next(iter(annotation)).value))
+        kinds = {arrow_type(type(arg)) for arg in args if arg is not None}
+    elif origin in (list, tuple, set, frozenset):
+        kinds = {pa.list_(arrow_type(arg)) for arg in args if arg is not Ellipsis}
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
+        kinds = {arrow_type(type(member.value)) for member in annotation}
+    elif isinstance(annotation, type):
         for python, arrow in ((bool, pa.bool_()), (int, pa.int64()), (float, pa.float64()), (str, pa.string())):
             if issubclass(annotation, python):
                 return arrow
+    if len(kinds) == 1:
+        return kinds.pop()
     raise ValueError(f"a response field of type {annotation} has no column type: use str, bool, int, float or lists")

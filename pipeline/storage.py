@@ -56,12 +56,16 @@ def open_binary(uri: str) -> BinaryIO:
 
 
 def read(uri: str) -> bytes | None:
-    """The file's bytes, or None when there is no such file."""
+    """The file's bytes, or None when there is no such file. Raises UserError for a folder and for denied access."""
     fs, path = filesystem(uri)
     try:
         return fs.cat_file(path)
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise UserError(f"{uri}: is a folder, not a file") from error
+    except PermissionError as error:
+        raise UserError(f"{uri}: access denied") from error
 
 
 def write(uri: str, data: bytes) -> None:

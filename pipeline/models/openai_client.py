@@ -73,10 +73,10 @@ class OpenAIAnnotator:
                 max_tokens=self._settings.max_tokens,
                 extra_headers={"X-Client-Request-Id": clip_id},
             )
-        except OpenAIError as error:
+            usage = reply.usage
+            text = reply.choices[0].message.content if reply.choices else None
+        except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
             return Answer(error=f"the endpoint failed: {' '.join(str(error).split())[:300]}")
-        usage = reply.usage
-        text = reply.choices[0].message.content if reply.choices else None
         return judge(
             self._task, text, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None
         )

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.schema import arrow_type
 from pipeline.tasks import Task
 
 
@@ -26,10 +29,15 @@ def judge(task: Task, text: str | None, input_tokens: int | None, output_tokens:
             raise ValueError("the model gave no answer")
         parsed = task.parse(text)
         reject = task.reject(parsed)
+        if reject is not None and not (isinstance(reject, str) and reject):
+            raise TypeError(f"the task's reject gave {reject!r}: it must give a reason or None")
+        fields = parsed.model_dump(mode="json")
+        for name, field in task.response.model_fields.items():
+            pa.array([fields[name]], arrow_type(field.annotation))  # a value no column holds must not end the run
     except Exception as error:  # a user's task may raise anything; the clip fails with it, the run goes on
         reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         return Answer(error=reason[:500], input_tokens=input_tokens, output_tokens=output_tokens)
-    return Answer(parsed.model_dump(mode="json"), reject, None, input_tokens, output_tokens)
+    return Answer(fields, reject, None, input_tokens, output_tokens)
 
 
 def chat_messages(task: Task, num_frames: int) -> list[dict[str, Any]]:

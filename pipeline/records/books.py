@@ -65,10 +65,10 @@ def agree_on_settings(root: str, result_settings: dict[str, Any], all_settings: 
             raise UserError(f"{root} has tables but no run/settings.json: choose another --output")
     else:
         try:
-            begun = json.loads(data)["results"]
-        except (ValueError, KeyError) as error:
+            begun = _flat(json.loads(data)["results"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{root}/run/settings.json is damaged: choose another --output") from error
-        _refuse_changes(root, _flat(begun), _flat(json.loads(json.dumps(result_settings))))
+        _refuse_changes(root, begun, _flat(json.loads(json.dumps(result_settings))))
     document = {"settings_hash": settings_hash(result_settings), "results": result_settings, "all": all_settings}
     storage.write(_settings_location(root), json.dumps(document, indent=2, sort_keys=True).encode())
 

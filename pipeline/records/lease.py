@@ -26,9 +26,10 @@ def _location(root: str) -> str:
 def _holder(root: str) -> dict[str, Any] | None:
     data = storage.read(_location(root))
     try:
-        return json.loads(data) if data else None
+        holder = json.loads(data) if data else None
     except ValueError:
         return None
+    return holder if isinstance(holder, dict) else None
 
 
 def check(root: str, token: str) -> None:

@@ -77,15 +77,17 @@ def _expand(named: str, settings: SourceSettings) -> Iterator[VideoRef]:
     try:
         if isinstance(fs, LocalFileSystem) and os.path.isfile(path):  # a name may look like a glob
             yield from _file(location, settings)
-        elif GLOB_CHARACTERS & set(path):
+        elif GLOB_CHARACTERS & set(path) and not (isinstance(fs, LocalFileSystem) and os.path.isdir(path)):
             yield from _files(_glob(fs, path, location), named, settings)
         elif fs.isdir(path):
             yield from _files(_folder(fs, path, location, settings), named, settings)
         else:
             yield from _literal(fs, path, location, settings)
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"{named}: access denied ({_short(error)}): check the credentials") from error
-    except (OSError, ConnectionError) as error:
+    except Exception as error:  # storage clients have errors of their own, without a common base
         raise UserError(f"{named}: cannot be listed: {_short(error)}") from error
 
 
@@ -131,6 +133,10 @@ def _files(names: list[str], named: str, settings: SourceSettings) -> Iterator[V
 
 def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
     """A video file is one reference, a parquet shard one for each of its rows."""
+    if not _is_utf8(location):
+        shown = location.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        yield VideoRef(video_id(location), shown, shown, problem="the name is not UTF-8: rename the file")
+        return
     if not location.lower().endswith(".parquet"):
         yield VideoRef(video_id(location), location, location)
         return
@@ -142,6 +148,15 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
         raise
     except Exception as error:
         yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {_short(error)}")
+
+
+def _is_utf8(name: str) -> bool:
+    """False for a local name of other bytes, which no table can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _short(error: BaseException) -> str:

@@ -27,18 +27,28 @@ def read_list(location: str) -> Iterator[str]:
 def _paths(location: str, text: str) -> Iterator[str]:
     kind = location.rsplit(".", 1)[-1].lower()
     if kind == "csv":
-        rows = csv.DictReader(io.StringIO(text))
-        if "path" not in (rows.fieldnames or []):
-            raise UserError(f"{location}: no column `path` (--input-list); it has {', '.join(rows.fieldnames or [])}")
-        yield from (row["path"] for row in rows if row["path"])
+        yield from _csv_paths(location, text)
     elif kind == "jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 yield _json_path(location, number, line)
     elif kind == "txt":
-        yield from (line.strip() for line in text.splitlines() if line.strip())
+        yield from (line.strip() for line in text.split("\n") if line.strip())
     else:
         raise UserError(f"{location}: a list is a .txt, .csv or .jsonl file (--input-list)")
+
+
+def _csv_paths(location: str, text: str) -> Iterator[str]:
+    rows = csv.DictReader(io.StringIO(text))
+    try:
+        if "path" not in (rows.fieldnames or []):
+            raise UserError(f"{location}: no column `path` (--input-list); it has {', '.join(rows.fieldnames or [])}")
+        for row in rows:
+            if not row["path"]:
+                raise UserError(f"{location}, line {rows.line_num}: no `path` in this row (--input-list)")
+            yield row["path"]
+    except csv.Error as error:
+        raise UserError(f"{location}, line {rows.line_num}: not a readable csv: {error} (--input-list)") from error
 
 
 def _json_path(location: str, number: int, line: str) -> str:

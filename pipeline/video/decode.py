@@ -17,6 +17,7 @@ from pipeline.errors import BadVideo
 av.logging.set_level(av.logging.PANIC)  # a broken file is reported as a row, not as decoder chatter on stderr
 
 MAX_DAMAGED_PACKETS = 200  # after so many undecodable packets in a row the rest is not worth waiting for
+PLAYLISTS = {"concat", "hls", "dash"}  # formats that open other files, which a forged video must not
 EARLY_END_S = 1.0  # a video that ends this much, and 5 %, before its declared duration is truncated
 
 
@@ -115,6 +116,8 @@ class VideoReader:
             try:
                 packet = next(packets)
             except StopIteration:
+                if damaged_in_a_row:
+                    self.ended_early = f"the last {damaged_in_a_row} packets cannot be decoded"
                 return
             except (av.error.FFmpegError, OSError) as error:
                 self.ended_early = f"reading stopped: {_message(error)}"
@@ -203,9 +206,13 @@ def _num_bytes(source: str | BinaryIO) -> int | None:
 def _open_container(source: str | BinaryIO) -> av.container.InputContainer:
     try:
         # "file:" keeps ffmpeg from reading a name such as "a:b.mp4" as a protocol
-        return av.open(f"file:{source}" if isinstance(source, str) else source, "r", metadata_errors="ignore")
+        container = av.open(f"file:{source}" if isinstance(source, str) else source, "r", metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise BadVideo(f"not a readable video: {_message(error)}") from error
+    if not PLAYLISTS.isdisjoint(container.format.name.split(",")):
+        container.close()
+        raise BadVideo(f"not a readable video: a playlist ({container.format.name}) of other files")
+    return container
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:

@@ -35,13 +35,13 @@ class Sampler:
 
     def offer(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray]) -> None:
         """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture."""
+        while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
+            self._recent.popleft()
         if not self._samples or time_s >= self._samples[-1].time_s + self._gap_s:
             self._samples.append(Sample(time_s, picture(), self._motion_to(time_s, gray)))
             if len(self._samples) > 6 * self._per_clip:
                 self._samples, self._gap_s = self._samples[::2], self._gap_s * 2
         self._recent.append((time_s, gray))
-        while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
-            self._recent.popleft()
 
     def _motion_to(self, time_s: float, gray: np.ndarray) -> MotionPair | None:
         if not self._recent:

@@ -49,14 +49,14 @@ class CutDetector:
 
     def __init__(self, thresholds: CutThresholds):
         self._thresholds = thresholds
-        self._previous: np.ndarray | None = None
+        self._thumbs: deque[np.ndarray] = deque(maxlen=2 * NEIGHBOURS + 1)
         self._changes: deque[float] = deque(maxlen=2 * NEIGHBOURS + 1)
         self._undecided = 0
 
     def push(self, thumb: np.ndarray) -> list[bool]:
         """Take the next frame's thumbnail; answer, oldest first, for frames now decided: does a shot start there?"""
-        self._changes.append(0.0 if self._previous is None else change(self._previous, thumb))
-        self._previous = thumb
+        self._changes.append(change(self._thumbs[-1], thumb) if self._thumbs else 0.0)
+        self._thumbs.append(thumb)
         self._undecided += 1
         return [self._decide()] if self._undecided > NEIGHBOURS else []
 
@@ -71,4 +71,10 @@ class CutDetector:
         around = [c for i, c in enumerate(self._changes) if i != at and abs(i - at) <= NEIGHBOURS]
         if value < self._thresholds.min_change or not around:
             return False
-        return value >= self._thresholds.min_ratio * (sum(around) / len(around))
+        return value >= self._thresholds.min_ratio * (sum(around) / len(around)) and not self._is_flash(at)
+
+    def _is_flash(self, at: int) -> bool:
+        """One frame differs, the one at `at` or the one before it: what was there before is back right after."""
+        pairs = [(at - 1, at + 1), (at - 2, at)]
+        known = [(before, after) for before, after in pairs if before >= 0 and after < len(self._thumbs)]
+        return any(2 * change(self._thumbs[before], self._thumbs[after]) < self._changes[at] for before, after in known)

@@ -60,8 +60,12 @@ def split(
     """
     with VideoReader(source, max_megapixels=shots.max_megapixels, threads=threads) as reader:
         cutter = _Cutter(shots, frames, quality)
+        held: list[Clip] = []  # until the video is long enough to have clips at all
         for frame in reader.frames():
-            yield from cutter.push(frame, reader.info)
+            held += cutter.push(frame, reader.info)
+            if reader.end_s >= shots.min_clip_s - TIME_TOLERANCE_S:
+                yield from held
+                held.clear()
         # the container may declare none, or a wrong one: what was decoded is the duration
         info = replace(reader.info, duration_s=reader.end_s)
         if reader.end_s < shots.min_clip_s - TIME_TOLERANCE_S:
