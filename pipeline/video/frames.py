@@ -29,7 +29,8 @@ class Sampler:
 
     def __init__(self, per_clip: int, min_clip_s: float):
         self._per_clip = per_clip
-        self._first_gap_s = self._gap_s = min_clip_s / per_clip
+        # finer than the pictures wanted of the shortest clip, so that there is a choice
+        self._first_gap_s = self._gap_s = min_clip_s / per_clip / 1.5
         self._samples: list[Sample] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
 
@@ -67,11 +68,16 @@ def _within(sample: Sample, start_s: float) -> Sample:
 
 
 def pick(samples: list[Sample], count: int, start_s: float, end_s: float) -> list[Sample]:
-    """Up to `count` samples, each nearest to the middle of one of `count` equal parts of the span, in order of time."""
-    part_s = (end_s - start_s) / count
-    targets = [start_s + part_s * (i + 0.5) for i in range(count)]
-    nearest = {min(range(len(samples)), key=lambda i: abs(samples[i].time_s - target)) for target in targets}
-    return [samples[i] for i in sorted(nearest)]
+    """`count` samples, or all if there are fewer, in order of time: each as near as can be to the middle of one of
+    `count` equal parts of the span."""
+    if len(samples) <= count:
+        return samples
+    part_s, chosen = (end_s - start_s) / count, []
+    for i in range(count):
+        target_s = start_s + part_s * (i + 0.5)
+        free = range(chosen[-1] + 1 if chosen else 0, len(samples) - (count - i) + 1)
+        chosen.append(min(free, key=lambda j: abs(samples[j].time_s - target_s)))
+    return [samples[j] for j in chosen]
 
 
 def jpeg(picture: np.ndarray, quality: int) -> bytes:
