@@ -195,7 +195,6 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
             raise UserError(f"no job {arguments[0]!r}{_suggestion(arguments[0], jobs)}")
         model, job = jobs[arguments[0]]
         settings = parse(model, arguments[0], arguments[1:], os.environ)
-        _set_native_chatter_aside()
         signal.signal(signal.SIGTERM, _interrupt)
         return job(settings)
     except UserError as error:
@@ -211,7 +210,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
 
-def _set_native_chatter_aside() -> None:
+def set_native_chatter_aside() -> None:
     """Ray's core and the engines write to file descriptor 2 what no user can act on: from now on that goes to a file.
 
     Python's own stderr (progress, errors) stays where it was.

@@ -130,10 +130,12 @@ def forget_videos(root: str, ids: set[str]) -> None:
             forget(part, "video_id", ids)
 
 
-def forget_failed_clips(root: str) -> None:
-    """Take the failed clips off the clips table, so that they are tried again."""
-    for part in list(storage.find(clips_folder(root, FAILED), ".parquet")):
-        storage.remove(part)
+def forget_failed_clips(root: str, video_ids: set[str]) -> None:
+    """Take the failed clips of these videos off the clips table, so that they are tried again."""
+    for part, table in read_columns(clips_folder(root, FAILED), ["clip_id", "video_id"]):
+        pairs = zip(table["clip_id"].to_pylist(), table["video_id"].to_pylist(), strict=True)
+        if gone := {clip for clip, video in pairs if video in video_ids}:
+            forget(part, "clip_id", gone)
 
 
 def clip_counts(root: str) -> dict[str, Counter[str]]:

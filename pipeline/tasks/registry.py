@@ -55,6 +55,7 @@ def _constrain(node: Any) -> None:
     if isinstance(node, dict):
         if node.get("type") == "object":
             node["additionalProperties"] = False
+            node["required"] = list(node.get("properties", ()))  # a default would be a guess
         if node.get("type") == "string" and not {"enum", "const", "pattern", "format"} & node.keys():
             low, high = node.pop("minLength", 0), node.pop("maxLength", "")
             node["pattern"] = f"^[ !#-\\[\\]-\U0010ffff]{{{low},{high}}}$"
@@ -70,7 +71,8 @@ _TASKS: dict[str, Task] = {}
 
 def register_task(task: Task) -> Task:
     """Add a task under its name. Raises UserError when the name is taken or a field cannot become a column."""
-    if task.name in _TASKS and _TASKS[task.name] != task:
+    known = _TASKS.get(task.name)
+    if known and known != task and known.response.__module__ != task.response.__module__:
         raise UserError(f"task {task.name!r} is registered twice: give one of them another name")
     try:
         clips_schema(task.response)
@@ -112,6 +114,6 @@ def load_module(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"annotate.module: {path} failed: {type(error).__name__}: {error}") from error
     return module

@@ -18,7 +18,7 @@ av.logging.set_level(av.logging.PANIC)  # a broken file is reported as a row, no
 
 MAX_DAMAGED_PACKETS = 200  # after so many undecodable packets in a row the rest is not worth waiting for
 PLAYLISTS = {"concat", "hls", "dash"}  # formats that open other files, which a forged video must not
-EARLY_END_S = 1.0  # a video that ends this much, and 5 %, before its declared duration is truncated
+EARLY_END_S = 1.0  # a video that ends this much, and 1 %, before its declared duration is truncated
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class VideoReader:
 
     def _check_end(self) -> None:
         declared_s = self.info.duration_s
-        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.05 * declared_s):
+        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.01 * declared_s):
             self.ended_early = "the file ends early"
         if self.ended_early:
             of_s = f" of {declared_s:.1f} s" if declared_s else ""

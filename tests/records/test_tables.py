@@ -26,7 +26,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def put_clips(root: str, verdict: str, *ids: str, **columns: Any) -> None:
     rows = [{"clip_id": each, "video_id": each.split("_")[0], "verdict": verdict, **columns} for each in ids]
-    tables.write_part(tables.clips_folder(root, verdict), pa.Table.from_pylist(rows, CLIPS), "clip_id")
+    tables.write_part(
+        tables.clips_folder(root, verdict), pa.Table.from_pylist(rows, CLIPS).drop_columns(["verdict"]), "clip_id"
+    )
 
 
 def put_videos(root: str, **num_clips: int) -> None:
@@ -145,8 +147,8 @@ def test_forget_videos(root: str) -> None:
 def test_forget_failed_clips(root: str) -> None:
     put_clips(root, "kept", "a_1")
     put_clips(root, "failed", "a_2", "b_1")
-    tables.forget_failed_clips(root)
-    assert where(root) == {"kept": ["a_1"], "rejected": [], "failed": []}
+    tables.forget_failed_clips(root, {"a", "c"})
+    assert where(root) == {"kept": ["a_1"], "rejected": [], "failed": ["b_1"]}
 
 
 def test_clip_counts(root: str) -> None:

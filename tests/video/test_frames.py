@@ -86,8 +86,8 @@ def test_what_comes_after_a_span_stays_for_the_next() -> None:
     for i in range(50):
         sampler.offer(i / 25, GRAY, lambda: PICTURE)
     before, after = sampler.take(0, 1.0), sampler.take(1.0, 2.0)
-    assert [each.time_s for each in before] == [0.0, 0.28, 0.56, 0.84]
-    assert [each.time_s for each in after] == [1.12, 1.4, 1.68, 1.96]
+    assert [each.time_s for each in before] == [0.0, 0.2, 0.4, 0.6, 0.8]
+    assert [each.time_s for each in after] == [1.0, 1.2, 1.4, 1.6, 1.8]
     assert sampler.take(0, 9) == []
 
 
