@@ -84,8 +84,6 @@ def register_task(task: Task) -> Task:
 
 def tasks() -> dict[str, Task]:
     """All registered tasks by name."""
-    from pipeline.tasks import curate, labels  # noqa: F401  (importing them registers them)
-
     return dict(_TASKS)
 
 
