@@ -71,8 +71,7 @@ _TASKS: dict[str, Task] = {}
 
 def register_task(task: Task) -> Task:
     """Add a task under its name. Raises UserError when the name is taken or a field cannot become a column."""
-    known = _TASKS.get(task.name)
-    if known and known != task and known.response.__module__ != task.response.__module__:
+    if task.name in _TASKS and _TASKS[task.name] != task:
         raise UserError(f"task {task.name!r} is registered twice: give one of them another name")
     try:
         clips_schema(task.response)
@@ -108,6 +107,8 @@ def load_module(path: str) -> ModuleType:
         raise UserError(f"annotate.module: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    for again in [each.name for each in _TASKS.values() if each.response.__module__ == name]:
+        del _TASKS[again]  # the file was loaded before: it may have changed
     try:
         spec.loader.exec_module(module)
     except UserError:
