@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-FRAMES_AT_ONCE = 16  # larger batches are no faster on a CPU core, and take hundreds of MB
+FRAMES_AT_ONCE = 8  # larger batches are no faster on a CPU core, and take hundreds of MB
 
 
 class NsfwClassifier:
