@@ -8,6 +8,7 @@ from typing import Any
 
 import ray.data
 
+from pipeline import storage
 from pipeline.dry_run import checked, with_stand_ins
 from pipeline.errors import UserError
 from pipeline.progress import Progress
@@ -30,6 +31,8 @@ def run(settings: CurateSettings) -> int:
     Raises UserError for the caller's mistakes.
     """
     began = time.time()
+    # workers have working folders of their own
+    settings = settings.model_copy(update={"output": storage.absolute(settings.output)})
     settings = with_stand_ins(settings) if settings.dry_run else settings
     chosen = choose_task(settings)
     results = what_makes_results(settings, chosen)
