@@ -1,0 +1,290 @@
+"""Cut H.264 and HEVC without encoding what need not be: GOPs are copied, only pictures around a cut are encoded.
+
+At a clip's start, a GOP that begins before it is decoded and the clip's share of it encoded. At a clip's end, a GOP
+needs less than that: the pictures up to the end are copied as long as decode order and presentation order agree, so
+that no copied picture needs one that is left out; only the few behind (B-frames and what they lean on) are encoded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+
+import av
+import av.error
+
+from pipeline.settings import ClipFileSettings
+from pipeline.video.clipfile import ClipFile, ClipWriter, Job, Shape
+from pipeline.video.encode import Encoded, VideoEncoder
+from pipeline.video.nal import Bitstream, Codec, unused_id
+from pipeline.video.sound import Sound
+
+MAX_GOP_FRAMES = 3000  # a longer GOP is not held (2 minutes at 25 fps)
+MAX_GOP_BYTES = 128 << 20
+MAX_LAG_S = 10  # sound that lies further behind its pictures in the file is not waited for
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A clip that cannot be cut smartly, and why."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Picture:
+    pts: int
+    packet: av.Packet
+    units: list[bytes]
+    is_key: bool
+    is_leading: bool
+    fault: str | None  # why it cannot be copied
+
+    @property
+    def is_shown(self) -> bool:
+        return not self.packet.is_discard  # an edit list of the source hides the others
+
+
+@dataclass
+class _Gop:
+    """Pictures in decode order that need none before them. fault: why they cannot be cut."""
+
+    pictures: list[_Picture] = field(default_factory=list)
+    num_bytes: int = 0
+    fault: str | None = None
+    start: int | None = None  # presentation time of the first picture (ticks)
+    end: int | None = None  # ... of the next GOP's; None at the end of the file
+
+    def add(self, picture: _Picture) -> None:
+        self.start = picture.pts if self.start is None else min(self.start, picture.pts)
+        self.num_bytes += picture.packet.size
+        self.fault = self.fault or picture.fault
+        if len(self.pictures) >= MAX_GOP_FRAMES or self.num_bytes > MAX_GOP_BYTES:
+            self.fault = f"no closed GOP in {len(self.pictures)} frames"
+        if self.fault:
+            self.pictures.clear()
+        else:
+            self.pictures.append(picture)
+
+    @cached_property
+    def shown(self) -> list[int]:
+        return sorted(picture.pts for picture in self.pictures if picture.is_shown)
+
+    def copyable(self, start: int, end: int) -> int:
+        """How many pictures from the first on can be copied into a clip of [start, end)."""
+        if self.start is None or self.start < start:
+            return 0
+        count, latest = 0, self.start
+        for number, (picture, shown) in enumerate(zip(self.pictures, self.shown, strict=False), 1):
+            latest = max(latest, picture.pts)
+            if not picture.is_shown or latest >= end:
+                break
+            if latest == shown:  # the latest of n pictures is the n-th to be shown: they are the first n
+                count = number
+        return count
+
+
+@dataclass
+class _Clip:
+    job: Job
+    start: int
+    end: int
+    writer: ClipWriter
+    fault: str | None = None
+
+
+class SmartCutter:
+    """One pass over the packets of a source that is fit for it. Memory: the longest GOP, and the encoder's."""
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        codec: Codec,
+        shape: Shape,
+        settings: ClipFileSettings,
+        threads: int = 1,
+    ):
+        """Raises ValueError when the stream has no parameter sets."""
+        self._container, self._stream, self._codec, self._shape = container, stream, codec, shape
+        self._settings, self._threads = settings, threads
+        self._bitstream = Bitstream(codec, stream.codec_context.extradata)
+        self._known = set(self._bitstream.parameter_sets)
+        self._parameter_id = 0
+        if codec.name == "h264":
+            free = unused_id(self._known)
+            if free is None:
+                raise ValueError("all parameter set numbers are in use")
+            self._parameter_id = free
+        self._sound = Sound(next(iter(container.streams.audio), None), settings.audio_kbps)
+        stream.codec_context.thread_count = threads
+        self._tick = shape.look.time_base
+        self._clips: list[_Clip] = []
+
+    def run(self, jobs: list[Job], first_pts: int) -> Iterator[ClipFile | Unfit]:
+        """One answer for each job (sorted by start), as soon as it is complete.
+
+        first_pts: time of the video's first picture, from which spans count (ticks). Raises OSError on writing.
+        """
+        self._clips = [self._open(job, first_pts) for job in jobs]
+        try:
+            for gop in self._gops():
+                self._take(gop)
+                yield from self._finish(gop.end)
+                if not self._clips:
+                    return
+            yield from self._finish(None)
+        finally:
+            for clip in self._clips:
+                clip.writer.close()
+
+    def _open(self, job: Job, first_pts: int) -> _Clip:
+        start, end = (first_pts + round(Fraction(time_s) / self._tick) for time_s in job.span[:2])
+        return _Clip(job, start, end, ClipWriter(job, self._codec, self._shape))
+
+    def _gops(self) -> Iterator[_Gop]:
+        """GOPs in file order. One whose first pictures lean on the GOP before (open GOP) is taken as its continuation.
+
+        Leading pictures follow the key picture at once, so one picture of look-ahead tells.
+        """
+        gop, key = _Gop(), None
+        for picture in self._pictures():
+            if key is not None:
+                if not picture.is_leading and picture.pts > key.pts:
+                    yield from self._closed(gop, key.pts)
+                    gop = _Gop()
+                gop.add(key)
+                key = None
+            if picture.is_key:
+                key = picture
+            else:
+                gop.add(picture)
+        if key is not None:
+            yield from self._closed(gop, key.pts)
+            gop = _Gop()
+            gop.add(key)
+        yield from self._closed(gop, None)
+
+    def _closed(self, gop: _Gop, end: int | None) -> Iterator[_Gop]:
+        if gop.start is None:
+            return
+        gop.end = end
+        if gop.shown and end is not None and gop.shown[-1] >= end:
+            gop.fault = gop.fault or "GOPs overlap in time"
+        if not gop.fault and not gop.pictures[0].is_key:
+            gop.fault = "no key frame in front"
+        yield gop
+
+    def _pictures(self) -> Iterator[_Picture]:
+        """The video packets; sound is put aside. A file that breaks off ends here, and its last clips fall short."""
+        audio = self._sound.stream
+        packets = self._container.demux(self._stream, *([audio] if audio else []))
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError, OSError):
+                return
+            if packet.stream is not self._stream:
+                self._sound.push(packet)
+            elif packet.size:
+                yield self._picture(packet)
+
+    def _picture(self, packet: av.Packet) -> _Picture:
+        try:
+            units = self._bitstream.units(bytes(packet))
+        except ValueError as error:
+            return _Picture(packet.pts or 0, packet, [], False, False, str(error))
+        fault = None if packet.pts is not None else "a frame without a time stamp"
+        kept = []
+        for unit in units:
+            kind = self._codec.kind(unit)
+            if kind not in self._codec.parameter_types and kind != self._codec.delimiter_type:
+                kept.append(unit)
+            elif kind != self._codec.delimiter_type and unit not in self._known:
+                fault = "the parameter sets change"
+        if packet.has_sidedata("new_extradata"):
+            fault = "the parameter sets change"
+        is_key, is_leading = self._codec.starts_gop(kept), self._codec.is_leading(kept)
+        return _Picture(packet.pts or 0, packet, kept, is_key, is_leading, fault)
+
+    def _take(self, gop: _Gop) -> None:
+        """Copy and encode what the clips need of one GOP."""
+        wanted: list[tuple[_Clip, set[int]]] = []
+        for clip in self._clips:
+            if clip.fault or (gop.end is not None and gop.end <= clip.start):
+                continue
+            if gop.start is None or gop.start >= clip.end:
+                continue
+            if gop.fault:
+                clip.fault = gop.fault
+                continue
+            count = gop.copyable(clip.start, clip.end)
+            copies = [Encoded(p.pts - clip.start, p.units, p.is_key) for p in gop.pictures[:count]]
+            clip.writer.add(copies, self._bitstream.parameter_sets, copied=True)
+            rest = {pts for pts in gop.shown[count:] if clip.start <= pts < clip.end}
+            if rest:
+                wanted.append((clip, rest))
+        if wanted:
+            self._encode(gop, wanted)
+
+    def _encode(self, gop: _Gop, wanted: list[tuple[_Clip, set[int]]]) -> None:
+        try:
+            encoders: list[VideoEncoder | None] = [None] * len(wanted)
+            for frame in self._decoded(gop, set().union(*(times for _, times in wanted))):
+                for number, (clip, times) in enumerate(wanted):
+                    pts = frame.pts
+                    if pts not in times or clip.fault:
+                        continue
+                    if frame.interlaced_frame:
+                        clip.fault = "interlaced"
+                        continue
+                    encoder = encoders[number] = encoders[number] or self._encoder()
+                    clip.writer.add(encoder.push(frame, pts - clip.start), encoder.parameter_sets, copied=False)
+                    if pts == max(times):
+                        clip.writer.add(encoder.flush(), encoder.parameter_sets, copied=False)
+        except av.error.FFmpegError as error:
+            for clip, _ in wanted:
+                clip.fault = f"a frame at a cut could not be encoded: {error.strerror}"
+
+    def _encoder(self) -> VideoEncoder:
+        return VideoEncoder(
+            self._codec, self._shape.look, self._settings, parameter_id=self._parameter_id, threads=self._threads
+        )
+
+    def _decoded(self, gop: _Gop, wanted: set[int]) -> Iterator[av.VideoFrame]:
+        """The frames of a GOP in presentation order, up to the last wanted one; what nobody needs is left out."""
+        context = self._stream.codec_context
+        context.flush_buffers()
+        last = max(number for number, picture in enumerate(gop.pictures) if picture.pts in wanted)
+        for picture in gop.pictures[: last + 1]:
+            if picture.pts in wanted or self._codec.is_reference(picture.units):
+                yield from context.decode(picture.packet)
+        yield from context.decode(None)
+        context.flush_buffers()
+
+    def _finish(self, position: int | None) -> Iterator[ClipFile | Unfit]:
+        """The clips whose pictures and sound are complete. position: how far the pictures have come (ticks)."""
+        still = []
+        for clip in self._clips:
+            end_s = clip.end * self._tick
+            is_late = position is None or self._sound.end_s >= end_s or position * self._tick > end_s + MAX_LAG_S
+            is_over = position is None or position >= clip.end or clip.fault
+            if not is_over or not (is_late or clip.fault or self._sound.stream is None):
+                still.append(clip)
+                continue
+            yield self._result(clip)
+        self._clips = still
+        if still:
+            self._sound.forget(min(clip.start for clip in still) * self._tick)
+
+    def _result(self, clip: _Clip) -> ClipFile | Unfit:
+        writer, span = clip.writer, clip.job.span
+        fault = clip.fault
+        if not fault and (writer.num_frames != span.num_frames or writer.first_pts != 0):
+            fault = f"the packets hold {writer.num_frames} of the span's {span.num_frames} frames"
+        if fault:
+            writer.close()
+            return Unfit(clip.job, fault)
+        sound = self._sound.track(clip.start * self._tick, clip.end * self._tick)
+        return writer.save(clip.end - clip.start, sound)
