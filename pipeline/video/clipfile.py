@@ -78,14 +78,14 @@ class ClipWriter:
         """Append pictures in decode order. A run with other parameter sets than before starts with a key picture."""
         for picture in pictures:
             units = picture.units
-            if self._last_sets is not None and parameter_sets != self._last_sets:
-                units = self._codec.spliced(units, parameter_sets)
+            if self._last_sets not in (None, parameter_sets) and self._codec.repeats_parameter_sets:
+                units = [*parameter_sets, *units]
             if parameter_sets not in self._sets:
                 self._sets.append(parameter_sets)
             self._last_sets = parameter_sets
             data = join_lengths(units)
             self._data.write(data)
-            self._samples.append(Sample(picture.pts, len(data), picture.is_key))
+            self._samples.append(Sample(picture.pts, len(data), self._codec.is_sync(units)))
             self.num_copied += copied
 
     def save(self, end_pts: int, sound: Track | None) -> ClipFile:

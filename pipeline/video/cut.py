@@ -13,7 +13,9 @@ from pipeline.video.clipfile import ClipFile, Job, Shape, with_reason
 from pipeline.video.clips import Span
 from pipeline.video.decode import VideoReader, open_container, video_stream
 from pipeline.video.encode import Look, display_matrix
-from pipeline.video.nal import H264, Codec, Hevc
+from pipeline.video.h264 import H264
+from pipeline.video.hevc import Hevc
+from pipeline.video.nal import Codec
 from pipeline.video.reencode import reencode
 from pipeline.video.smart import SmartCutter, Unfit
 

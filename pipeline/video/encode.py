@@ -51,11 +51,10 @@ class Look:
 
 
 class Encoded(NamedTuple):
-    """One coded picture: its time (ticks), its NAL units, whether it is a key picture."""
+    """One coded picture: its time (ticks) and its NAL units."""
 
     pts: int
     units: list[bytes]
-    is_key: bool
 
 
 class VideoEncoder:
@@ -128,7 +127,7 @@ class VideoEncoder:
             units = [unit for unit in split_start_codes(bytes(packet)) if unit]
             sets = self._codec.parameter_types
             kept = [unit for unit in units if self._codec.kind(unit) not in sets]
-            coded.append(Encoded(packet.pts or 0, kept, packet.is_keyframe))
+            coded.append(Encoded(packet.pts or 0, kept))
         return coded
 
 

@@ -1,147 +1,66 @@
-"""H.264 and HEVC bitstreams as far as cutting needs them: NAL units, where a clip may begin, parameter sets.
+"""Bitstreams of NAL units (H.264, HEVC) as far as cutting needs them. Units are held without start code or length."""
 
-Numbers of NAL unit types and the layout of the configuration records are those of ITU-T H.264 / H.265 and of
-ISO/IEC 14496-15. Units are held without start code and without length.
-"""
-
-import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 
-class Codec(Protocol):
-    """What differs between the two codecs."""
+class Splice:
+    """One run of copied pictures in a clip, in decode order, that begins behind pictures it does not go with.
+
+    Where numbering or types have to change for that, it is done here; by default nothing has to.
+    """
+
+    def first(self, units: list[bytes], *, at_start: bool) -> list[bytes]:
+        """The key picture that the run begins with. at_start: nothing stands before it in the file."""
+        return units
+
+    def next(self, units: list[bytes]) -> list[bytes]:
+        """A picture behind it. Raises ValueError when it leans on what is not there."""
+        return units
+
+
+class Codec(ABC):
+    """What differs between the codecs. Numbers of NAL unit types are those of ITU-T H.264 and H.265."""
 
     name: ClassVar[str]
     encoder: ClassVar[str]
     parameter_types: ClassVar[frozenset[int]]
     delimiter_type: ClassVar[int]
+    repeats_parameter_sets: ClassVar[bool]
+    """whether runs of different encoders bring their parameter sets along, in the samples"""
 
+    @abstractmethod
     def kind(self, unit: bytes) -> int:
         """The NAL unit type."""
-        ...
 
+    @abstractmethod
     def starts_gop(self, units: Sequence[bytes]) -> bool:
-        """Whether nothing from this picture on, in decode order, needs a picture before it (leading pictures apart)."""
-        ...
+        """Whether pictures that are shown after this one need none that is decoded before it."""
 
-    def is_leading(self, units: Sequence[bytes]) -> bool:
-        """Whether this picture is shown before the key picture that it follows in the file."""
-        ...
+    @abstractmethod
+    def is_sync(self, units: Sequence[bytes]) -> bool:
+        """Whether a player may start here."""
 
+    @abstractmethod
     def is_reference(self, units: Sequence[bytes]) -> bool:
         """Whether another picture may need this one; True where it cannot be told."""
-        ...
 
-    def spliced(self, units: Sequence[bytes], parameter_sets: Sequence[bytes]) -> list[bytes]:
-        """A key picture as it must stand behind pictures of another encoder, which its parameter sets replace."""
-        ...
+    @abstractmethod
+    def can_drop(self, leading: Sequence[Sequence[bytes]]) -> bool:
+        """Whether a run may begin at a key picture without these, which follow it and are shown before it."""
 
+    @abstractmethod
+    def splice(self, parameter_sets: Sequence[bytes]) -> Splice:
+        """A new run of copied pictures, of a stream with these parameter sets."""
+
+    @abstractmethod
     def config(self, parameter_sets: Sequence[bytes]) -> bytes:
-        """The decoder configuration record of an MP4 file; lengths of units have four bytes."""
-        ...
+        """The decoder configuration record of ISO/IEC 14496-15, for units with lengths of four bytes."""
 
+    @abstractmethod
     def config_sets(self, record: bytes) -> tuple[list[bytes], int]:
         """Parameter sets of such a record, and how many bytes its unit lengths have."""
-        ...
-
-
-class H264:
-    """8-bit 4:2:0 H.264."""
-
-    name = "h264"
-    encoder = "libx264"
-    parameter_types = frozenset({7, 8})
-    delimiter_type = 9
-
-    def kind(self, unit: bytes) -> int:
-        return unit[0] & 31
-
-    def starts_gop(self, units: Sequence[bytes]) -> bool:
-        return any(self.kind(unit) == 5 for unit in units)
-
-    def is_leading(self, units: Sequence[bytes]) -> bool:
-        return False  # what follows an IDR picture is also shown after it
-
-    def is_reference(self, units: Sequence[bytes]) -> bool:
-        return any(unit[0] & 0x60 for unit in units if 1 <= self.kind(unit) <= 5)
-
-    def spliced(self, units: Sequence[bytes], parameter_sets: Sequence[bytes]) -> list[bytes]:
-        return list(units)  # both encoders' sets have their own numbers and stand in the sample description
-
-    def config(self, parameter_sets: Sequence[bytes]) -> bytes:
-        sps = [unit for unit in parameter_sets if self.kind(unit) == 7]
-        pps = [unit for unit in parameter_sets if self.kind(unit) == 8]
-        profile, level = max(unit[1] for unit in sps), max(unit[3] for unit in sps)
-        compatible = 0xFF
-        for unit in sps:
-            compatible &= unit[2]
-        record = bytes([1, profile, compatible, level, 0xFF, 0xE0 | len(sps)]) + _with_lengths(sps, 2)
-        record += bytes([len(pps)]) + _with_lengths(pps, 2)
-        if profile in (100, 110, 122, 144):
-            record += bytes([0xFC | 1, 0xF8, 0xF8, 0])  # 4:2:0, 8 bits, 8 bits, no extension
-        return record
-
-    def config_sets(self, record: bytes) -> tuple[list[bytes], int]:
-        sets, at = [], 5
-        for mask in (0x1F, 0xFF):
-            count, at = record[at] & mask, at + 1
-            for _ in range(count):
-                size = int.from_bytes(record[at : at + 2])
-                sets.append(record[at + 2 : at + 2 + size])
-                at += 2 + size
-        return sets, (record[4] & 3) + 1
-
-
-class Hevc:
-    """4:2:0 HEVC; bit_depth 8 or 10."""
-
-    name = "hevc"
-    encoder = "libx265"
-    parameter_types = frozenset({32, 33, 34})
-    delimiter_type = 35
-
-    def __init__(self, bit_depth: int = 8):
-        self._bit_depth = bit_depth
-
-    def kind(self, unit: bytes) -> int:
-        return unit[0] >> 1 & 63
-
-    def starts_gop(self, units: Sequence[bytes]) -> bool:
-        return any(16 <= self.kind(unit) <= 21 for unit in units)
-
-    def is_leading(self, units: Sequence[bytes]) -> bool:
-        return any(6 <= self.kind(unit) <= 9 for unit in units)
-
-    def is_reference(self, units: Sequence[bytes]) -> bool:
-        return True  # a picture of a `_N` type may still be needed by a higher temporal layer
-
-    def spliced(self, units: Sequence[bytes], parameter_sets: Sequence[bytes]) -> list[bytes]:
-        """The sets go in front, and a CRA picture becomes BLA_N_LP, "broken link": new sets may only start at a picture
-        that starts the decoder afresh, and H.265 has this type for spliced streams. Nothing else in it changes."""
-        broken = [bytes([unit[0] & 0x81 | 18 << 1]) + unit[1:] if self.kind(unit) == 21 else unit for unit in units]
-        return [*parameter_sets, *broken]
-
-    def config(self, parameter_sets: Sequence[bytes]) -> bytes:
-        sps = next(unit for unit in parameter_sets if self.kind(unit) == 33).replace(b"\0\0\3", b"\0\0")
-        layers, nested = (sps[2] >> 1 & 7) + 1, sps[2] & 1
-        depth = 0xF8 | (self._bit_depth - 8)
-        record = bytes([1]) + sps[3:15] + bytes([0xF0, 0, 0xFC, 0xFC | 1, depth, depth, 0, 0])
-        record += bytes([layers << 3 | nested << 2 | 3, len(self.parameter_types)])
-        for kind in sorted(self.parameter_types):
-            units = [unit for unit in parameter_sets if self.kind(unit) == kind]
-            record += struct.pack(">BH", 0x80 | kind, len(units)) + _with_lengths(units, 2)
-        return record
-
-    def config_sets(self, record: bytes) -> tuple[list[bytes], int]:
-        sets, at = [], 23
-        for _ in range(record[22]):
-            count, at = int.from_bytes(record[at + 1 : at + 3]), at + 3
-            for _ in range(count):
-                size = int.from_bytes(record[at : at + 2])
-                sets.append(record[at + 2 : at + 2 + size])
-                at += 2 + size
-        return sets, (record[21] & 3) + 1
 
 
 class Bitstream:
@@ -151,7 +70,6 @@ class Bitstream:
     """
 
     def __init__(self, codec: Codec, extradata: bytes | None):
-        self._codec = codec
         self._length_bytes = 0  # 0: start codes (Annex B)
         if extradata and extradata[0] == 1:
             sets, self._length_bytes = codec.config_sets(extradata)
@@ -185,22 +103,6 @@ def split_start_codes(data: bytes) -> list[bytes]:
     return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:]]
 
 
-def join_lengths(units: Iterable[bytes]) -> bytes:
-    """One packet as an MP4 file stores it: every unit behind its length in four bytes."""
-    return _with_lengths(units, 4)
-
-
-def unused_id(parameter_sets: Iterable[bytes]) -> int | None:
-    """A number (1-31) that no H.264 sequence or picture parameter set among these has; None when there is none."""
-    used = {_unsigned_exp_golomb(unit[4 if unit[0] & 31 == 7 else 1 :]) for unit in parameter_sets}
-    return next((number for number in range(1, 32) if number not in used), None)
-
-
-def _unsigned_exp_golomb(data: bytes) -> int:
-    bits = "".join(f"{byte:08b}" for byte in data[:4])
-    zeros = bits.index("1")
-    return int(bits[zeros : 2 * zeros + 1], 2) - 1
-
-
-def _with_lengths(units: Iterable[bytes], length_bytes: int) -> bytes:
+def join_lengths(units: Iterable[bytes], length_bytes: int = 4) -> bytes:
+    """Every unit behind its length, as an MP4 file stores them."""
     return b"".join(len(unit).to_bytes(length_bytes) + unit for unit in units)

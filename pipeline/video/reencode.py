@@ -12,8 +12,10 @@ from pipeline.settings import ClipFileSettings
 from pipeline.video.clipfile import ClipFile, ClipWriter, Job, Shape, failed
 from pipeline.video.decode import TimedFrame, VideoReader, message
 from pipeline.video.encode import BT709, Look, VideoEncoder, display_matrix, is_full_range
+from pipeline.video.h264 import H264
+from pipeline.video.hevc import Hevc
 from pipeline.video.mp4 import Colour, Matrix
-from pipeline.video.nal import H264, Codec, Hevc
+from pipeline.video.nal import Codec
 from pipeline.video.sound import Sound
 
 MAX_LAG_S = 10  # sound that lies further behind its pictures in the file is not waited for

@@ -8,7 +8,6 @@ that no copied picture needs one that is left out; only the few behind (B-frames
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
 
 import av
 import av.error
@@ -16,7 +15,8 @@ import av.error
 from pipeline.settings import ClipFileSettings
 from pipeline.video.clipfile import ClipFile, ClipWriter, Job, Shape
 from pipeline.video.encode import Encoded, VideoEncoder
-from pipeline.video.nal import Bitstream, Codec, unused_id
+from pipeline.video.h264 import unused_id
+from pipeline.video.nal import Bitstream, Codec, Splice
 from pipeline.video.sound import Sound
 
 MAX_GOP_FRAMES = 3000  # a longer GOP is not held (2 minutes at 25 fps)
@@ -37,8 +37,7 @@ class _Picture:
     pts: int
     packet: av.Packet
     units: list[bytes]
-    is_key: bool
-    is_leading: bool
+    starts_gop: bool
     fault: str | None  # why it cannot be copied
 
     @property
@@ -48,41 +47,58 @@ class _Picture:
 
 @dataclass
 class _Gop:
-    """Pictures in decode order that need none before them. fault: why they cannot be cut."""
+    """Pictures in decode order, from a key picture to the next. fault: why they cannot be cut.
+
+    An open GOP has leading pictures: they follow the key picture, are shown before it and lean on the GOP before.
+    """
 
     pictures: list[_Picture] = field(default_factory=list)
+    next_key: list[_Picture] = field(default_factory=list)  # that of the next GOP and its leading pictures
     num_bytes: int = 0
     fault: str | None = None
-    start: int | None = None  # presentation time of the first picture (ticks)
-    end: int | None = None  # ... of the next GOP's; None at the end of the file
+    start: int | None = None  # when the key picture is shown (ticks)
+
+    @property
+    def end(self) -> int | None:
+        """When the next GOP's key picture is shown; None at the end of the file."""
+        return self.next_key[0].pts if self.next_key else None
 
     def add(self, picture: _Picture) -> None:
-        self.start = picture.pts if self.start is None else min(self.start, picture.pts)
+        self.start = picture.pts if self.start is None else self.start
         self.num_bytes += picture.packet.size
         self.fault = self.fault or picture.fault
         if len(self.pictures) >= MAX_GOP_FRAMES or self.num_bytes > MAX_GOP_BYTES:
-            self.fault = f"no closed GOP in {len(self.pictures)} frames"
+            self.fault = f"a GOP of more than {MAX_GOP_FRAMES} frames or {MAX_GOP_BYTES >> 20} MiB"
         if self.fault:
             self.pictures.clear()
         else:
             self.pictures.append(picture)
 
-    @cached_property
-    def shown(self) -> list[int]:
-        return sorted(picture.pts for picture in self.pictures if picture.is_shown)
+    @property
+    def own(self) -> list[_Picture]:
+        """Without the leading pictures: those that are shown from `start` on."""
+        return [picture for picture in self.pictures if self.start is not None and picture.pts >= self.start]
 
-    def copyable(self, start: int, end: int) -> int:
-        """How many pictures from the first on can be copied into a clip of [start, end)."""
-        if self.start is None or self.start < start:
-            return 0
-        count, latest = 0, self.start
-        for number, (picture, shown) in enumerate(zip(self.pictures, self.shown, strict=False), 1):
-            latest = max(latest, picture.pts)
-            if not picture.is_shown or latest >= end:
-                break
-            if latest == shown:  # the latest of n pictures is the n-th to be shown: they are the first n
-                count = number
-        return count
+    def close(self, next_key: list[_Picture]) -> None:
+        self.next_key = next_key
+        if self.fault is None and not self.pictures[0].starts_gop:
+            self.fault = "no key frame in front"
+        if self.end is not None and any(picture.pts >= self.end for picture in self.pictures):
+            self.fault = "GOPs overlap in time"
+
+
+def _copyable(pictures: list[_Picture], end: int) -> int:
+    """How many of these pictures can be copied into a clip that ends at `end`: the longest run from the first one on
+    that is also a run in presentation order, so that none of them leans on a picture that is left out."""
+    count, latest = 0, pictures[0].pts
+    order = sorted(picture.pts for picture in pictures)
+    for number, (picture, shown) in enumerate(zip(pictures, order, strict=True), 1):
+        latest = max(latest, picture.pts)
+        if not picture.is_shown or latest >= end:
+            break
+        if latest == shown:  # the latest of n pictures is the n-th to be shown: they are the first n
+            count = number
+    return count
 
 
 @dataclass
@@ -91,7 +107,27 @@ class _Clip:
     start: int
     end: int
     writer: ClipWriter
+    splice: Splice
+    is_running: bool = False  # the GOP before was copied to its end
     fault: str | None = None
+
+    def copy(self, gop: _Gop, parameter_sets: list[bytes]) -> int | None:
+        """Copy what can be copied of a GOP; returns from when on (ticks) its pictures are still to be encoded."""
+        pictures = gop.pictures if self.is_running else gop.own
+        count = _copyable(pictures, self.end) if gop.start is not None and gop.start >= self.start else 0
+        copies = []
+        for number, picture in enumerate(pictures[:count]):
+            if number == 0 and not self.is_running:
+                units = self.splice.first(picture.units, at_start=not self.writer.num_frames)
+            else:
+                units = self.splice.next(picture.units)
+            copies.append(Encoded(picture.pts - self.start, units))
+        self.writer.add(copies, parameter_sets, copied=True)
+        goes_on = gop.end is not None and self.end > gop.end
+        self.is_running = count == len(pictures) and goes_on
+        if self.is_running:
+            return None  # leading pictures of the next GOP come along with it
+        return max(self.start, 1 + max((picture.pts for picture in pictures[:count]), default=self.start - 1))
 
 
 class SmartCutter:
@@ -141,40 +177,40 @@ class SmartCutter:
 
     def _open(self, job: Job, first_pts: int) -> _Clip:
         start, end = (first_pts + round(Fraction(time_s) / self._tick) for time_s in job.span[:2])
-        return _Clip(job, start, end, ClipWriter(job, self._codec, self._shape))
+        splice = self._codec.splice(self._bitstream.parameter_sets)
+        return _Clip(job, start, end, ClipWriter(job, self._codec, self._shape), splice)
 
     def _gops(self) -> Iterator[_Gop]:
-        """GOPs in file order. One whose first pictures lean on the GOP before (open GOP) is taken as its continuation.
-
-        Leading pictures follow the key picture at once, so one picture of look-ahead tells.
-        """
-        gop, key = _Gop(), None
+        """The GOPs, each with the key picture behind it."""
+        gop, key = _Gop(), list[_Picture]()
         for picture in self._pictures():
-            if key is not None:
-                if not picture.is_leading and picture.pts > key.pts:
-                    yield from self._closed(gop, key.pts)
-                    gop = _Gop()
-                gop.add(key)
-                key = None
-            if picture.is_key:
-                key = picture
+            if key and not picture.starts_gop and picture.pts < key[0].pts:
+                key.append(picture)
+                continue
+            if key:
+                gop, closed = self._next(gop, key)
+                yield from closed
+                key = []
+            if picture.starts_gop:
+                key = [picture]
             else:
                 gop.add(picture)
-        if key is not None:
-            yield from self._closed(gop, key.pts)
-            gop = _Gop()
-            gop.add(key)
-        yield from self._closed(gop, None)
+        if key:
+            gop, closed = self._next(gop, key)
+            yield from closed
+        if gop.start is not None:
+            gop.close([])
+            yield gop
 
-    def _closed(self, gop: _Gop, end: int | None) -> Iterator[_Gop]:
-        if gop.start is None:
-            return
-        gop.end = end
-        if gop.shown and end is not None and gop.shown[-1] >= end:
-            gop.fault = gop.fault or "GOPs overlap in time"
-        if not gop.fault and not gop.pictures[0].is_key:
-            gop.fault = "no key frame in front"
-        yield gop
+    def _next(self, gop: _Gop, key: list[_Picture]) -> tuple[_Gop, list[_Gop]]:
+        """The GOP that begins with this key picture, and the one that it ends; or the same, where it ends none."""
+        closed = []
+        if gop.start is not None and self._codec.can_drop([picture.units for picture in key[1:]]):
+            gop.close(key)
+            closed, gop = [gop], _Gop()
+        for picture in key:
+            gop.add(picture)
+        return gop, closed
 
     def _pictures(self) -> Iterator[_Picture]:
         """The video packets; sound is put aside. A file that breaks off ends here, and its last clips fall short."""
@@ -194,7 +230,7 @@ class SmartCutter:
         try:
             units = self._bitstream.units(bytes(packet))
         except ValueError as error:
-            return _Picture(packet.pts or 0, packet, [], False, False, str(error))
+            return _Picture(packet.pts or 0, packet, [], False, str(error))
         fault = None if packet.pts is not None else "a frame without a time stamp"
         kept = []
         for unit in units:
@@ -205,8 +241,7 @@ class SmartCutter:
                 fault = "the parameter sets change"
         if packet.has_sidedata("new_extradata"):
             fault = "the parameter sets change"
-        is_key, is_leading = self._codec.starts_gop(kept), self._codec.is_leading(kept)
-        return _Picture(packet.pts or 0, packet, kept, is_key, is_leading, fault)
+        return _Picture(packet.pts or 0, packet, kept, self._codec.starts_gop(kept), fault)
 
     def _take(self, gop: _Gop) -> None:
         """Copy and encode what the clips need of one GOP."""
@@ -219,12 +254,15 @@ class SmartCutter:
             if gop.fault:
                 clip.fault = gop.fault
                 continue
-            count = gop.copyable(clip.start, clip.end)
-            copies = [Encoded(p.pts - clip.start, p.units, p.is_key) for p in gop.pictures[:count]]
-            clip.writer.add(copies, self._bitstream.parameter_sets, copied=True)
-            rest = {pts for pts in gop.shown[count:] if clip.start <= pts < clip.end}
-            if rest:
-                wanted.append((clip, rest))
+            try:
+                from_pts = clip.copy(gop, self._bitstream.parameter_sets)
+            except ValueError as error:
+                clip.fault = f"a key frame cannot begin a clip: {error}"
+                continue
+            if from_pts is not None:
+                shown = {p.pts for p in (*gop.own, *gop.next_key[1:]) if p.is_shown}
+                rest = {pts for pts in shown if from_pts <= pts < clip.end}
+                wanted += [(clip, rest)] if rest else []
         if wanted:
             self._encode(gop, wanted)
 
@@ -256,8 +294,9 @@ class SmartCutter:
         """The frames of a GOP in presentation order, up to the last wanted one; what nobody needs is left out."""
         context = self._stream.codec_context
         context.flush_buffers()
-        last = max(number for number, picture in enumerate(gop.pictures) if picture.pts in wanted)
-        for picture in gop.pictures[: last + 1]:
+        pictures = [*gop.own, *gop.next_key]
+        last = max(number for number, picture in enumerate(pictures) if picture.pts in wanted)
+        for picture in pictures[: last + 1]:
             if picture.pts in wanted or self._codec.is_reference(picture.units):
                 yield from context.decode(picture.packet)
         yield from context.decode(None)
