@@ -94,7 +94,7 @@ def _smart(
         if reason:
             yield from (Unfit(job, reason) for job in jobs)
             return
-        codec = SMART_FORMATS[stream.codec_context.name][first.format.name]
+        codec = SMART_FORMATS[settings.codec][first.format.name]
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
         shape = Shape(Look.of(first, stream), aspect, display_matrix(first))
         try:
@@ -109,9 +109,9 @@ def _smart(
 
 def _unfit(stream: av.VideoStream, first: av.VideoFrame, settings: ClipFileSettings) -> str | None:
     """Why no clip of this video can be cut smartly; None when it can be tried."""
-    name, pixel_format = stream.codec_context.name, first.format.name
-    if name not in SMART_FORMATS:
-        return f"{name} is not copied"
+    name, pixel_format = stream.codec_context.codec.canonical_name, first.format.name
+    if name != settings.codec:
+        return f"{name} is not {settings.codec} (clips.codec)"
     if pixel_format not in SMART_FORMATS[name]:
         return f"{name} in {pixel_format} is not copied"
     if settings.fps is not None:
