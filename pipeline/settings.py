@@ -74,7 +74,7 @@ class ClipFileSettings(Group):
     mode: Literal["smart", "reencode", "none"] = "smart"
     """smart: copy what can be copied and encode only around the cuts; reencode: encode all; none: write no files"""
     codec: Literal["h264", "hevc"] = "h264"
-    """codec of the files; only sources in the same codec can be cut smartly (h264 plays everywhere; not every browser has
+    """codec of the files; only sources in the same codec are cut smartly (h264 plays everywhere; many browsers lack
     hevc, and decord stops at the closed GOPs that a smart cut in hevc brings)"""
     crf: float = Field(default=20.0, ge=0, le=51)
     """constant rate factor of what is encoded (0-51, lower is better; about 18 looks like the source)"""

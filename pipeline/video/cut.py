@@ -1,6 +1,7 @@
 """Write clips of a video as MP4 files: cut without encoding where that is exact, encoded whole where it is not."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -87,22 +88,23 @@ def _smart(
 ) -> Iterator[ClipFile | Unfit]:
     with VideoReader(source, max_megapixels=max_megapixels, threads=threads) as reader:
         first = next(reader.frames()).image
+    first_pts = first.pts
     container = open_container(source)
     try:
         stream = video_stream(container)
         reason = _unfit(stream, first, settings)
-        if reason:
-            yield from (Unfit(job, reason) for job in jobs)
+        if reason or first_pts is None:
+            yield from (Unfit(job, reason or "frames without time stamps") for job in jobs)
             return
         codec = SMART_FORMATS[settings.codec][first.format.name]
-        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
         shape = Shape(Look.of(first, stream), aspect, display_matrix(first))
         try:
             cutter = SmartCutter(container, stream, codec, shape, settings, threads)
         except ValueError as error:
             yield from (Unfit(job, str(error)) for job in jobs)
             return
-        yield from cutter.run(jobs, first.pts)
+        yield from cutter.run(jobs, first_pts)
     finally:
         container.close()
 
@@ -120,8 +122,6 @@ def _unfit(stream: av.VideoStream, first: av.VideoFrame, settings: ClipFileSetti
         return "the size is changed (clips.max_side_px)"
     if first.interlaced_frame or stream.codec_context.field_order not in PROGRESSIVE:
         return "interlaced"
-    if first.pts is None:
-        return "frames without time stamps"
     if first.width % 2 or first.height % 2:
         return "odd frame size"
     return None if _has_encoder(SMART_FORMATS[name][pixel_format], pixel_format) else f"no encoder for {name}"

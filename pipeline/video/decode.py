@@ -134,7 +134,7 @@ class VideoReader:
                 self._on_audio(packet)
                 continue
             try:
-                for frame in packet.decode():
+                for frame in self.stream.codec_context.decode(packet):
                     yield frame, damaged
                     damaged_in_a_row, damaged = 0, False
             except av.error.FFmpegError as error:

@@ -1,13 +1,14 @@
 """Encode pictures with x264 or x265, with the look (size, colour, pixel aspect) that the caller states."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
-from av.sidedata.sidedata import Type as SideData
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.settings import ClipFileSettings
@@ -69,7 +70,7 @@ class VideoEncoder:
     ):
         self._codec, self._look = codec, look
         self._reformat = VideoReformatter()
-        context = av.VideoCodecContext.create(codec.encoder, "w")
+        context = cast(av.VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
         context.width, context.height, context.pix_fmt = look.width, look.height, look.pixel_format
         context.time_base, context.framerate = look.time_base, look.rate
         context.sample_aspect_ratio = look.pixel_aspect
@@ -138,7 +139,5 @@ def is_full_range(frame: av.VideoFrame) -> bool:
 
 def display_matrix(frame: av.VideoFrame) -> Matrix:
     """How a player turns and mirrors the picture: nine fixed-point numbers, as in an MP4 track header."""
-    for data in frame.side_data:
-        if data.type == SideData.DISPLAYMATRIX and data.buffer_size == 36:
-            return struct.unpack("=9i", bytes(data))
-    return IDENTITY
+    data = cast(Mapping[SideDataType, SideData], frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    return struct.unpack("=9i", bytes(data)) if data is not None else IDENTITY

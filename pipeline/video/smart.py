@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
+import av.container
 import av.error
 
 from pipeline.settings import ClipFileSettings

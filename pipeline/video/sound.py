@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import av.error
@@ -16,6 +17,7 @@ from pipeline.video.mp4 import Sample, Track, aac_entry
 
 PREROLL_S = 0.1  # packets in front of a clip that a decoder may need to start up (Opus asks for 0.08 s)
 MAX_DRIFT_S = 0.05  # decoded sound further than this from its time stamp is moved there; less is rounding
+AAC_FRAME = 1024  # samples
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
@@ -58,42 +60,48 @@ class Sound:
         if first >= last:
             return None
         context = self.stream.codec_context
-        if context.name == "aac" and context.extradata and self.stream.time_base.numerator == 1:
-            return self._copied(held[max(0, first - 1) : last], start_s, end_s)  # AAC overlaps with the frame before
+        if context.name == "aac" and context.extradata:
+            items = held[max(0, first - 1) : last]  # an AAC frame overlaps with the one before
+            return _copied(context, context.extradata, items, start_s, end_s)
         warm_up = bisect_right(held, start_s - Fraction(PREROLL_S), key=lambda item: item.end_s)
-        return self._encoded(held[warm_up:last], start_s, end_s)
+        return _encoded(context, held[warm_up:last], start_s, end_s, self._kbps)
 
-    def _copied(self, items: list[_Packet], start_s: Fraction, end_s: Fraction) -> Track | None:
-        context, scale = self.stream.codec_context, self.stream.time_base.denominator
-        ticks = [round((item.start_s - start_s) * scale) for item in items]
-        kept = [i for i in range(len(items)) if i == 0 or ticks[i] > ticks[i - 1]]
-        samples = [Sample(ticks[i], items[i].packet.size, True) for i in kept]
-        data = io.BytesIO(b"".join(bytes(items[i].packet) for i in kept))
-        end = round((min(items[-1].end_s, end_s) - start_s) * scale)
-        entry = aac_entry(context.extradata, context.channels, context.rate)
-        return Track(entry, scale, data, max(end, ticks[-1] + 1), samples, is_video=False)
 
-    def _encoded(self, items: list[_Packet], start_s: Fraction, end_s: Fraction) -> Track | None:
-        source = self.stream.codec_context
-        rate = source.rate if source.rate in AAC_RATES else 48000
-        layout = "mono" if source.channels == 1 else "stereo"
-        wave = _decoded(source, [item.packet for item in items], rate, layout, start_s, end_s)
-        if not wave.shape[1]:
-            return None
-        context = av.AudioCodecContext.create("aac", "w")
-        context.rate, context.layout, context.format = rate, layout, "fltp"
-        context.bit_rate, context.flags = round(self._kbps * 1000), context.flags | GLOBAL_HEADER
-        context.time_base = Fraction(1, rate)
-        packets = []
-        for at in range(0, wave.shape[1], 1024):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, at : at + 1024]), "fltp", layout)
-            frame.rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
-            packets += context.encode(frame)
-        packets += context.encode(None)
-        samples = [Sample(packet.pts, packet.size, True) for packet in packets]
-        entry = aac_entry(context.extradata or b"", len(wave), rate)
-        data = io.BytesIO(b"".join(map(bytes, packets)))
-        return Track(entry, rate, data, wave.shape[1], samples, is_video=False)
+def _copied(
+    context: av.AudioCodecContext, config: bytes, items: list[_Packet], start_s: Fraction, end_s: Fraction
+) -> Track:
+    scale = context.rate
+    ticks = [round((item.start_s - start_s) * scale) for item in items]
+    kept = [i for i in range(len(items)) if i == 0 or ticks[i] > ticks[i - 1]]
+    samples = [Sample(ticks[i], items[i].packet.size, True) for i in kept]
+    data = io.BytesIO(b"".join(bytes(items[i].packet) for i in kept))
+    end = round((min(items[-1].end_s, end_s) - start_s) * scale)
+    entry = aac_entry(config, context.channels, context.rate)
+    return Track(entry, scale, data, max(end, ticks[-1] + 1), samples, is_video=False)
+
+
+def _encoded(
+    source: av.AudioCodecContext, items: list[_Packet], start_s: Fraction, end_s: Fraction, kbps: float
+) -> Track | None:
+    rate = source.rate if source.rate in AAC_RATES else 48000
+    layout = "mono" if source.channels == 1 else "stereo"
+    wave = _decoded(source, [item.packet for item in items], rate, layout, start_s, end_s)
+    if not wave.shape[1]:
+        return None
+    context = cast(av.AudioCodecContext, av.CodecContext.create("aac", "w"))
+    context.sample_rate, context.layout, context.format = rate, layout, "fltp"
+    context.bit_rate, context.flags = round(kbps * 1000), context.flags | GLOBAL_HEADER
+    context.time_base = Fraction(1, rate)
+    packets = []
+    for at in range(0, wave.shape[1], AAC_FRAME):
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, at : at + AAC_FRAME]), "fltp", layout)
+        frame.rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    samples = [Sample(packet.pts or 0, packet.size, True) for packet in packets]
+    entry = aac_entry(context.extradata or b"", len(wave), rate)
+    data = io.BytesIO(b"".join(map(bytes, packets)))
+    return Track(entry, rate, data, wave.shape[1], samples, is_video=False)
 
 
 def _decoded(
@@ -110,7 +118,9 @@ def _decoded(
     context.flush_buffers()
     at, end = None, 0
     for frame in _frames(context, packets):
-        when = None if frame.pts is None else round((frame.pts * frame.time_base - start_s) * rate)
+        when = None
+        if frame.pts is not None and frame.time_base is not None:
+            when = round((frame.pts * frame.time_base - start_s) * rate)
         if at is None or (when is not None and abs(when - at) > MAX_DRIFT_S * rate):
             at = when or 0
         frame.pts = None

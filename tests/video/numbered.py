@@ -3,9 +3,12 @@
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import av
+import av.container
 import decord
 import numpy as np
 
@@ -15,8 +18,10 @@ from pipeline.video.decode import VideoReader
 WIDTH, HEIGHT, BLOCK = 192, 128, 16
 RATE = 48000
 CLICK_EVERY_S = 0.5
+Frame = tuple[float, np.ndarray]
 
 
+@cache
 def picture(number: int) -> np.ndarray:
     """Luma of frame `number`: its bits in the first 32 lines, moving waves below."""
     x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
@@ -29,10 +34,9 @@ def picture(number: int) -> np.ndarray:
 def number_of(luma: np.ndarray) -> int:
     """The number that a decoded frame carries."""
     height, width = luma.shape
-    block = width / (WIDTH // BLOCK)
-    rows = luma[int(height * 0.06) : int(height * 0.19)]
-    means = [rows[:, int((i + 0.25) * block) : int((i + 0.75) * block)].mean() for i in range(WIDTH // BLOCK)]
-    return sum(1 << bit for bit, mean in enumerate(means) if mean > 125)
+    middles = [int((bit + 0.5) * width * BLOCK / WIDTH) for bit in range(WIDTH // BLOCK)]
+    row = luma[height // 8, middles]
+    return sum(1 << bit for bit, value in enumerate(row.tolist()) if value > 125)
 
 
 def make(
@@ -64,7 +68,9 @@ def make(
         for number in range(count):
             frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
             for plane, value in zip(frame.planes, (picture(number), 128, 128), strict=True):
-                np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] = value
+                np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] = (
+                    value
+                )
             frame = frame.reformat(format=pixel_format)
             frame.pts, frame.time_base = times_ms[number] if times_ms else number, time_base
             out.mux(stream.encode(frame))
@@ -104,13 +110,15 @@ def spans_at(path: str, cuts: Sequence[int]) -> list[Span]:
         times = [frame.time_s for frame in reader.frames()]
         edges = [*times, reader.end_s]
     marks = [0, *cuts, len(times)]
-    return [Span(edges[a], edges[b], b - a) for a, b in zip(marks, marks[1:], strict=False)]
+    return [Span(edges[a], edges[b], b - a) for a, b in pairwise(marks)]
 
 
-def frames(path: str) -> list[tuple[float, np.ndarray]]:
-    """Time (s) and pixels (all planes) of every frame, by PyAV."""
+def frames(path: str) -> list[Frame]:
+    """Time (s; by their number where the container has none) and pixels (all planes) of every frame, by PyAV."""
     with av.open(path) as container:
-        return [(float(frame.time or 0), frame.to_ndarray()) for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate or 25)
+        shown = enumerate(container.decode(video=0))
+        return [(number / rate if f.time is None else f.time, f.to_ndarray()) for number, f in shown]
 
 
 def numbers(path: str) -> list[int]:
@@ -122,7 +130,7 @@ def numbers(path: str) -> list[int]:
 def numbers_by_decord(path: str) -> list[int]:
     """The numbers of all frames, by decord."""
     reader = decord.VideoReader(path)
-    return [number_of(reader[index].asnumpy().mean(axis=2)) for index in range(len(reader))]
+    return [number_of(reader[index].asnumpy()[:, :, 1]) for index in range(len(reader))]
 
 
 def clicks(path: str) -> tuple[list[float], float]:

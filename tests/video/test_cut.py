@@ -59,22 +59,21 @@ def cut(source: str, spans: list[Span], folder: Path, settings: ClipFileSettings
     return clips
 
 
-def check_frames(source: str, clips: list[ClipFile], *, by_decord: bool = True) -> None:
+def check_frames(
+    original: list[numbered.Frame], clips: list[ClipFile], *, by_decord: bool = True, has_times: bool = True
+) -> None:
     """The numbers, the times and, as often as the clip says, the very pixels of the source."""
-    original, at = numbered.frames(source), 0
+    at = 0
     for clip in clips:
         count, path = clip.job.span.num_frames, clip.job.path
         wanted = list(range(at, at + count))
-        assert (clip.error, clip.num_frames, numbered.numbers(path)) == (None, count, wanted)
-        assert not by_decord or numbered.numbers_by_decord(path) == wanted
         decoded = numbered.frames(path)
-        if "no_times" not in source:
-            zero = original[at][0]
-            times = [time_s - zero for time_s, _ in original[at : at + count]]
-            assert [time_s for time_s, _ in decoded] == pytest.approx(times, abs=1e-3)
-        same = sum(
-            np.array_equal(a, b) for (_, a), (_, b) in zip(decoded, original[at : at + count], strict=True)
-        )
+        seen = [numbered.number_of(pixels[: numbered.HEIGHT]) for _, pixels in decoded]
+        assert (clip.error, clip.num_frames, seen) == (None, count, wanted)
+        assert not by_decord or numbered.numbers_by_decord(path) == wanted
+        times = [time_s - original[at][0] for time_s, _ in original[at : at + count]]
+        assert not has_times or [time_s for time_s, _ in decoded] == pytest.approx(times, abs=1e-3)
+        same = sum(np.array_equal(a, b) for (_, a), (_, b) in zip(decoded, original[at : at + count], strict=True))
         assert same >= clip.num_copied
         at += count
 
@@ -83,12 +82,12 @@ def check_frames(source: str, clips: list[ClipFile], *, by_decord: bool = True) 
 def test_every_frame_is_exact(name: str, footage: Path, tmp_path: Path):
     count = VARIANTS[name].get("count", 120)
     source = numbered.make(footage / name, **VARIANTS[name])
-    assert numbered.numbers(source) == list(range(count))
-    copied = 0
+    original, copied = numbered.frames(source), 0
+    assert len(original) == count
     for seed in range(2):
         cuts = sorted(random.Random(seed).sample(range(1, count), 4))
         clips = cut(source, numbered.spans_at(source, cuts), tmp_path / str(seed))
-        check_frames(source, clips)
+        check_frames(original, clips, has_times=not name.startswith("no_times"))
         assert {clip.video_codec for clip in clips} == {"h264"}
         copied += sum(clip.num_copied for clip in clips)
         if name not in COPIED and name != "intra_refresh.mp4":
@@ -102,9 +101,10 @@ def test_every_frame_is_exact(name: str, footage: Path, tmp_path: Path):
 def test_whole_gops_need_no_encoder(name: str, footage: Path, tmp_path: Path):
     source = numbered.make(footage / name, **VARIANTS[name])
     with av.open(source) as container:
-        keys = sorted(round(packet.pts * packet.time_base * 25) for packet in container.demux(video=0) if packet.is_keyframe)
+        packets = [packet for packet in container.demux(video=0) if packet.is_keyframe]
+        keys = sorted(round(packet.pts * packet.time_base * 25) for packet in packets if packet.pts is not None)
     clips = cut(source, numbered.spans_at(source, keys[1:]), tmp_path / "out")
-    check_frames(source, clips)
+    check_frames(numbered.frames(source), clips)
     if name == "fixed_gop.mp4":
         assert [clip.mode for clip in clips] == ["copy"] * len(keys)
     else:  # the leading pictures in front of a key frame lean on it: two or three of them, and the P picture before
@@ -116,9 +116,9 @@ def test_whole_gops_need_no_encoder(name: str, footage: Path, tmp_path: Path):
 def test_hevc_is_cut_smartly_where_asked(params: str, pixel_format: str, tmp_path: Path):
     source = numbered.make(tmp_path / "a.mp4", "libx265", options={"x265-params": params}, pixel_format=pixel_format)
     settings = ClipFileSettings(codec="hevc", preset="ultrafast")
-    clips = cut(source, numbered.spans_at(source, [17, 35, 65, 100]), tmp_path / "out", settings)
+    clips = cut(source, numbered.spans_at(source, [17, 100]), tmp_path / "out", settings)
     # decord stops at closed GOPs in HEVC, whoever wrote them: it sends packets while its decoder is full
-    check_frames(source, clips, by_decord=False)
+    check_frames(numbered.frames(source), clips, by_decord=False)
     assert {clip.video_codec for clip in clips} == {"hevc"}
     assert sum(clip.num_copied for clip in clips) > 50
 
@@ -146,17 +146,18 @@ def test_sound_is_in_time(name: str, audio: str, mode: str, footage: Path, tmp_p
     source = numbered.make(footage / f"{mode}_{name}", options={"g": "30"}, audio=audio)
     with av.open(source) as container:
         first_s = float(next(container.decode(video=0)).time or 0)
-    truth, source_end_s = ([time_s - first_s for time_s in times] for times in numbered.clicks(source)[:1]), None
-    truth, source_end_s = list(*truth), numbered.clicks(source)[1] - first_s
+    source_clicks, source_end_s = numbered.clicks(source)
+    truth = [time_s - first_s for time_s in source_clicks]
     settings = ClipFileSettings(mode="smart" if mode == "smart" else "reencode", preset="ultrafast")
     clips = cut(source, numbered.spans_at(source, [17, 41, 63, 100]), tmp_path / "out", settings)
-    check_frames(source, clips)
+    check_frames(numbered.frames(source), clips)
     for clip in clips:
         span = clip.job.span
         heard, end_s = numbered.clicks(clip.job.path)
+        length_s = span.end_s - span.start_s  # the last AAC frame may go on behind it
         wanted = [time_s - span.start_s for time_s in truth if span.start_s <= time_s < span.end_s - 0.01]
-        assert heard == pytest.approx(wanted, abs=0.03)
-        assert end_s == pytest.approx(min(span.end_s, source_end_s) - span.start_s, abs=1024 / numbered.RATE)
+        assert [time_s for time_s in heard if time_s < length_s - 0.01] == pytest.approx(wanted, abs=0.03)
+        assert end_s == pytest.approx(min(length_s, source_end_s - first_s - span.start_s), abs=1024 / numbered.RATE)
         assert clip.audio_codec == "aac"
 
 
@@ -192,7 +193,7 @@ def test_frames_that_an_edit_list_hides_stay_hidden(hidden: int, tmp_path: Path)
     shown = numbered.numbers(source)
     assert shown[0] == hidden
     clips = cut(source, numbered.spans_at(source, [7, 50]), tmp_path / "out")
-    assert sum((numbered.numbers(clip.job.path) for clip in clips), []) == shown
+    assert [number for clip in clips for number in numbered.numbers(clip.job.path)] == shown
     assert sum(clip.num_copied for clip in clips) > 20
 
 
@@ -223,7 +224,7 @@ def test_a_gop_too_long_to_hold_is_encoded(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(smart, "MAX_GOP_FRAMES", 20)
     source = numbered.make(tmp_path / "a.mp4", options={"g": "30", "x264-params": "scenecut=0:keyint=30"})
     clips = cut(source, numbered.spans_at(source, [50]), tmp_path / "out")
-    check_frames(source, clips)
+    check_frames(numbered.frames(source), clips)
     assert all("GOP" in (clip.reason or "") for clip in clips)
 
 
