@@ -54,7 +54,7 @@ def write_clips(
     if settings.mode == "smart":
         for result in _smart(source, list(jobs), settings, max_megapixels, threads):
             if isinstance(result, ClipFile):
-                del reasons[result.job]
+                reasons.pop(result.job, None)
                 yield result
             else:
                 reasons[result.job] = result.reason

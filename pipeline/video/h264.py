@@ -101,6 +101,11 @@ class _Bits:
         self.at += zeros
         return self.u(zeros + 1) - 1
 
+    def skip_ue(self, count: int) -> None:
+        """Step over Exp-Golomb numbers, signed or not."""
+        for _ in range(count):
+            self.ue()
+
     def se(self) -> int:
         """A signed Exp-Golomb number."""
         code = self.ue()
@@ -123,7 +128,8 @@ class _Sequence:
         if profile in HIGH_PROFILES:
             if bits.ue() != 1:
                 raise ValueError("not 4:2:0")
-            bits.ue(), bits.ue(), bits.u(1)
+            bits.skip_ue(2)
+            bits.u(1)
             if bits.u(1):
                 for index in range(8):
                     _skip_scaling_list(bits, 16 if index < 6 else 64)
@@ -132,7 +138,9 @@ class _Sequence:
         if order_type == 1:
             raise ValueError("picture order type 1")
         order_bits = bits.ue() + 4 if order_type == 0 else 0
-        bits.ue(), bits.u(1), bits.ue(), bits.ue()
+        bits.ue()
+        bits.u(1)
+        bits.skip_ue(2)
         if not bits.u(1):
             raise ValueError("interlaced coding")
         return _Sequence(number, frame_num_bits, order_bits)
@@ -159,7 +167,7 @@ class _Picture:
         if bits.ue():
             raise ValueError("slice groups")
         active, is_weighted, weights = (bits.ue() + 1, bits.ue() + 1), bits.u(1), bits.u(2)
-        bits.se(), bits.se(), bits.se()
+        bits.skip_ue(3)
         deblocking, _, redundant = bits.u(1), bits.u(1), bits.u(1)
         flags = (bool(is_weighted), weights == 1, bool(deblocking), bool(redundant))
         return _Picture(number, sequence, bool(is_cabac), bool(has_bottom_order), active, *flags)
@@ -276,7 +284,7 @@ class _SliceHeader:
             bits.ue()
         bits.se()
         if self._picture.has_deblocking and bits.ue() != 1:
-            bits.se(), bits.se()
+            bits.skip_ue(2)
         return bits.at
 
     def with_data(self, head: str, data: bytes) -> bytes:
@@ -307,11 +315,11 @@ class _SliceHeader:
                 if number < 0:
                     raise ValueError("a reference to a picture before the key picture")
         if (self._kind == P and self._picture.is_weighted) or (self._kind == B and self._picture.has_explicit_weights):
-            bits.ue(), bits.ue()
+            bits.skip_ue(2)
             for _ in range(sum(active[:lists])):
                 for values in (2, 4):
                     if bits.u(1):
-                        _ = [bits.se() for _ in range(values)]
+                        bits.skip_ue(values)
 
 
 def _is_intra(unit: bytes) -> bool:

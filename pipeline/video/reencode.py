@@ -16,9 +16,8 @@ from pipeline.video.h264 import H264
 from pipeline.video.hevc import Hevc
 from pipeline.video.mp4 import Colour, Matrix
 from pipeline.video.nal import Codec
-from pipeline.video.sound import Sound
+from pipeline.video.sound import MAX_LAG_S, Sound
 
-MAX_LAG_S = 10  # sound that lies further behind its pictures in the file is not waited for
 CODECS: dict[str, Codec] = {"h264": H264(), "hevc": Hevc()}
 
 
@@ -121,12 +120,11 @@ class _Run:
         still = []
         for clip in self._clips:
             end_s = self._zero_s + clip.end * self._time_base
-            lag_s = -1 if position is None else (position - clip.end) * self._time_base
-            has_sound = self._sound.stream is None or self._sound.end_s >= end_s or lag_s > MAX_LAG_S
-            if position is not None and (position < clip.end or not has_sound):
-                still.append(clip)
-            else:
+            shown_s = end_s + MAX_LAG_S if position is None else self._zero_s + position * self._time_base
+            if shown_s >= end_s and self._sound.has(end_s, shown_s):
                 yield self._save(clip)
+            else:
+                still.append(clip)
         self._clips = still
         if position is None:
             yield from (failed(job, ended_early or "the video ends before") for job in self._waiting)

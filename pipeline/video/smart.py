@@ -18,11 +18,10 @@ from pipeline.video.clipfile import ClipFile, ClipWriter, Job, Shape
 from pipeline.video.encode import Encoded, VideoEncoder
 from pipeline.video.h264 import unused_id
 from pipeline.video.nal import Bitstream, Codec, Splice
-from pipeline.video.sound import Sound
+from pipeline.video.sound import MAX_LAG_S, Sound
 
 MAX_GOP_FRAMES = 3000  # a longer GOP is not held (2 minutes at 25 fps)
 MAX_GOP_BYTES = 128 << 20
-MAX_LAG_S = 10  # sound that lies further behind its pictures in the file is not waited for
 
 
 @dataclass(frozen=True)
@@ -228,21 +227,22 @@ class SmartCutter:
                 yield self._picture(packet)
 
     def _picture(self, packet: av.Packet) -> _Picture:
-        try:
-            units = self._bitstream.units(bytes(packet))
-        except ValueError as error:
-            return _Picture(packet.pts or 0, packet, [], False, str(error))
+        """A packet without what an MP4 file keeps elsewhere: access unit delimiters, and the known parameter sets."""
         fault = None if packet.pts is not None else "a frame without a time stamp"
-        kept = []
-        for unit in units:
-            kind = self._codec.kind(unit)
-            if kind not in self._codec.parameter_types and kind != self._codec.delimiter_type:
-                kept.append(unit)
-            elif kind != self._codec.delimiter_type and unit not in self._known:
-                fault = "the parameter sets change"
+        kept, starts_gop = [], False
+        try:
+            for unit in self._bitstream.units(bytes(packet)):
+                kind = self._codec.kind(unit)
+                if kind in self._codec.parameter_types:
+                    fault = fault if unit in self._known else "the parameter sets change"
+                elif kind != self._codec.delimiter_type:
+                    kept.append(unit)
+            starts_gop = self._codec.starts_gop(kept)
+        except ValueError as error:
+            fault = f"a damaged frame: {error}"
         if packet.has_sidedata("new_extradata"):
             fault = "the parameter sets change"
-        return _Picture(packet.pts or 0, packet, kept, self._codec.starts_gop(kept), fault)
+        return _Picture(packet.pts or 0, packet, kept, starts_gop, fault)
 
     def _take(self, gop: _Gop) -> None:
         """Copy and encode what the clips need of one GOP."""
@@ -308,12 +308,11 @@ class SmartCutter:
         still = []
         for clip in self._clips:
             end_s = clip.end * self._tick
-            is_late = position is None or self._sound.end_s >= end_s or position * self._tick > end_s + MAX_LAG_S
-            is_over = position is None or position >= clip.end or clip.fault
-            if not is_over or not (is_late or clip.fault or self._sound.stream is None):
+            shown_s = end_s + MAX_LAG_S if position is None else position * self._tick
+            if clip.fault or (shown_s >= end_s and self._sound.has(end_s, shown_s)):
+                yield self._result(clip)
+            else:
                 still.append(clip)
-                continue
-            yield self._result(clip)
         self._clips = still
         if still:
             self._sound.forget(min(clip.start for clip in still) * self._tick)

@@ -16,6 +16,7 @@ from pipeline.video.encode import GLOBAL_HEADER
 from pipeline.video.mp4 import Sample, Track, aac_entry
 
 PREROLL_S = 0.1  # packets in front of a clip that a decoder may need to start up (Opus asks for 0.08 s)
+MAX_LAG_S = 10  # sound that lies further behind its pictures in the file is not waited for
 MAX_DRIFT_S = 0.05  # decoded sound further than this from its time stamp is moved there; less is rounding
 AAC_FRAME = 1024  # samples
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -44,6 +45,11 @@ class Sound:
         self.end_s = max(self.end_s, start_s + (packet.duration or 0) * tick)
         if packet.size:
             self._packets.append(_Packet(start_s, start_s + (packet.duration or 0) * tick, packet))
+
+    def has(self, until_s: Fraction, shown_s: Fraction) -> bool:
+        """Whether the sound up to until_s is there, or need not be waited for, now that pictures have come to shown_s
+        (seconds of the file's clock)."""
+        return self.stream is None or self.end_s >= until_s or shown_s >= until_s + MAX_LAG_S
 
     def forget(self, before_s: Fraction) -> None:
         """Drop what no clip that starts at before_s (seconds of the file's clock) or later can need."""
