@@ -14,7 +14,9 @@ import av.stream
 
 from pipeline.errors import BadVideo
 
-av.logging.set_level(av.logging.PANIC)  # a broken file is reported as a row, not as decoder chatter on stderr
+# A broken file is reported as a row, not as decoder chatter on stderr. None rather than a level: with any level PyAV
+# takes the interpreter's lock for each error, and closing a codec that has threads of its own then waits for ever.
+av.logging.set_level(None)
 
 MAX_DAMAGED_PACKETS = 200  # after so many undecodable packets in a row the rest is not worth waiting for
 EARLY_END_S = 1.0  # a video that ends this much, and 5 %, before its declared duration is truncated

@@ -4,6 +4,7 @@ import os
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -236,6 +237,14 @@ def test_a_file_object_is_as_good_as_a_path(tmp_path: Path):
         jobs = [Job(span, str(tmp_path / f"{span.start_s}.mp4")) for span in spans]
         by_file = list(write_clips(file, jobs, SMART))
     assert [Path(clip.job.path).read_bytes() for clip in by_path] == [Path(c.job.path).read_bytes() for c in by_file]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_more_threads_change_no_frame(codec: Literal["h264", "hevc"], tmp_path: Path):
+    source = numbered.make(tmp_path / "a.mp4", options={"g": "30", "x264-params": "open-gop=1:b-pyramid=none"})
+    jobs = [Job(span, str(tmp_path / f"{span.start_s}.mp4")) for span in numbered.spans_at(source, [17, 50])]
+    clips = list(write_clips(source, jobs, ClipFileSettings(codec=codec, preset="ultrafast"), threads=4))
+    check_frames(numbered.frames(source), clips, by_decord=codec == "h264")
 
 
 def test_files_start_at_once_and_hide_no_picture(tmp_path: Path):
