@@ -65,6 +65,7 @@ def assemble(graph: Graph, videos: ray.data.Dataset) -> ray.data.Dataset:
     clips = graph.screen(clips)  #       CPU  1 -> 0..1  NSFW classifier on the frames
     clips = graph.annotate(clips)  #     GPU  1 -> 1     task prompt on the frames -> validated fields
     clips = graph.embed(clips)  #        CPU  1 -> 1     mean of the frames' embeddings, unit length
+    clips = graph.cut(clips)  #          CPU  1 -> 1     clip files of what is kept
     return graph.settle(clips)  #        CPU  N -> 1     kept | rejected(reason) | failed(error)
 
 

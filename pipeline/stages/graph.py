@@ -16,6 +16,7 @@ from pipeline.settings import CurateSettings
 from pipeline.sources import VideoRef
 from pipeline.stages import cluster
 from pipeline.stages.annotate import AskEndpoint, Label
+from pipeline.stages.cut import Cut
 from pipeline.stages.embed import Embed
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.screen import Screen
@@ -82,6 +83,17 @@ class Graph:
         """CPU, 1 -> 1: a model that is loaded once, so actors; one forward for a whole batch."""
         pool = cluster.actors(self.settings.resources.embed_actors)
         return self._pool(clips, Embed, pool, self.settings.embed, self.ledger)
+
+    def cut(self, clips: Dataset) -> Dataset:
+        """CPU, 1 -> 1: opens videos once more and encodes around the cuts; what is not kept passes through."""
+        if self.settings.clips.mode == "none":
+            return clips
+        return clips.map_batches(
+            Cut(self.settings, self.ledger),
+            batch_size=self.settings.resources.clips_per_part,
+            batch_format="pyarrow",
+            num_cpus=cluster.actor_cpus(),
+        )
 
     def settle(self, clips: Dataset) -> Dataset:
         """CPU, N -> 1: writes parts; light, so a fraction of a core."""

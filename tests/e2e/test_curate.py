@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import duckdb
 import numpy as np
 import pandas as pd
@@ -54,6 +55,20 @@ def test_every_clip_has_its_row_and_every_column(curated: Path):
         else:
             assert row["embedding"] is None
     assert {"streetcar"} <= {label for row in bikes for label in row["labels"] or ()}
+
+
+def test_kept_clips_have_files_of_exactly_their_frames(curated: Path):
+    rows = clips_table(curated)
+    assert {row["clip_path"] is not None for row in rows if row["verdict"] == "kept"} == {True}
+    assert {row["clip_path"] for row in rows if row["verdict"] != "kept"} == {None}
+    assert {path.name for path in (curated / "clips").iterdir()} == {
+        f"{r['clip_id']}.mp4" for r in rows if r["clip_path"]
+    }
+    for row in rows:
+        if row["clip_path"]:
+            with av.open(str(curated / row["clip_path"])) as container:
+                assert sum(1 for _ in container.decode(video=0)) == row["num_frames"]
+                assert bool(container.streams.audio) == row["video_uri"].endswith("bigbuckbunny.mp4")
 
 
 def test_videos_table_agrees_with_the_clips(curated: Path):

@@ -28,6 +28,7 @@ def command(output: Path, url: str) -> list[str]:
         "frames.max-side-px": 160,
         "quality.min-sharpness": 30,
         "screen.model": "none",
+        "clips.mode": "none",
         "annotate.annotator": "openai",
         "annotate.openai.base-url": url,
         "annotate.openai.max-concurrency": 2,
