@@ -220,6 +220,9 @@ def _num_bytes(source: str | BinaryIO) -> int | None:
 
 
 def open_container(source: str | BinaryIO) -> av.container.InputContainer:
+    """The container of a path, or of a file object from its beginning. Raises BadVideo when it is none."""
+    if not isinstance(source, str):
+        source.seek(0)  # it may have been read before
     try:
         # "file:" keeps ffmpeg from reading a name such as "a:b.mp4" as a protocol
         container = av.open(f"file:{source}" if isinstance(source, str) else source, "r", metadata_errors="ignore")
