@@ -30,8 +30,9 @@ class SourceSettings(Group):
 class SplitSettings(Group):
     """Shots and clips."""
 
-    detector: Literal["sparse", "dense"] = "sparse"
-    """sparse: decode only where a cut may hide, by itself dense where that does not pay; dense: compare every frame"""
+    detector: Literal["sparse", "dense"] = "dense"
+    """dense: compare every frame; sparse: the quicker choice, decode only where a cut may hide (by itself dense where
+    that does not pay); not yet as quick as it is meant to be, and it finds no dissolves"""
     min_change: float = Field(default=15.0, ge=0, le=255)
     """a cut's frame differs from the one before by at least this more than the frames around it differ from each other
     (mean HSV difference, 0-255 levels)"""
@@ -72,6 +73,28 @@ class QualitySettings(Group):
     """softer clips are rejected as blurry (Laplacian variance at a longer side of 320 px; as strict as 50 at 640 px)"""
     min_motion: float = Field(default=0.1, ge=0)
     """stiller clips are rejected as static (mean optical-flow speed, percent of the longer side per second)"""
+
+
+class ClipFileSettings(Group):
+    """The clips as MP4 files."""
+
+    mode: Literal["smart", "reencode", "none"] = "smart"
+    """smart: copy what can be copied and encode only around the cuts; reencode: encode all; none: write no files"""
+    codec: Literal["h264", "hevc"] = "h264"
+    """codec of the files; only sources in the same codec are cut smartly (h264 plays everywhere; many browsers lack
+    hevc, and decord stops at the closed GOPs that a smart cut in hevc brings)"""
+    crf: float = Field(default=20.0, ge=0, le=51)
+    """constant rate factor of what is encoded (0-51, lower is better; about 18 looks like the source)"""
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
+        "veryfast"
+    )
+    """x264 or x265 preset of what is encoded (slower: smaller files)"""
+    fps: float | None = Field(default=None, gt=0, le=240)
+    """constant frame rate (frames a second; by default each frame keeps its time); encodes every clip whole"""
+    max_side_px: int | None = Field(default=None, ge=32, le=8192)
+    """longest side of a picture (pixels; by default as the source); encodes larger videos whole"""
+    audio_kbps: float = Field(default=128.0, ge=16, le=512)
+    """AAC bit rate where sound cannot be copied (kilobits a second)"""
 
 
 class ScreenSettings(Group):
@@ -194,6 +217,7 @@ class CurateSettings(RunSettings):
     split: SplitSettings = SplitSettings()
     frames: FrameSettings = FrameSettings()
     quality: QualitySettings = QualitySettings()
+    clips: ClipFileSettings = ClipFileSettings()
     screen: ScreenSettings = ScreenSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     embed: EmbedSettings = EmbedSettings()

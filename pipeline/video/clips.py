@@ -49,8 +49,8 @@ class Windower:
         while end_s - self._times[0] > self._max_s and len(self._times) > 1:
             left_s = end_s - self._times[0]
             if left_s <= self._max_s + self._min_s:
-                middle = bisect_right(self._times, self._times[0] + left_s / 2)
-                at = min(max(1, middle - 1), len(self._times) - 1)
+                middle_s = self._times[0] + left_s / 2
+                at = min(range(1, self._window_end() + 1), key=lambda i: abs(self._times[i] - middle_s))
             else:
                 at = self._window_end()
             spans.append(self._take(at, self._times[at]))

@@ -14,8 +14,17 @@ MOTION_GAP_S = 0.1  # frames closer than this may be repeats of one picture (ani
 
 @dataclass
 class Sample:
-    """A picture (BGR uint8, height x width x 3) shown at time_s, its gray thumbnail, whether it shows something
-    new, and the motion to and from it."""
+    """A picture (BGR uint8, height x width x 3) shown at time_s, and the motion to it, or from it, within its shot."""
+
+    time_s: float
+    picture: np.ndarray
+    motion: MotionPair | None
+
+
+@dataclass
+class _Kept:
+    """A picture whose shot is not known yet: its gray thumbnail, whether it shows something new, the motion to and
+    from it."""
 
     time_s: float
     picture: np.ndarray
@@ -24,29 +33,35 @@ class Sample:
     before: MotionPair | None
     after: MotionPair | None = None
 
-    def motion(self, start_s: float, end_s: float) -> MotionPair | None:
-        """The motion inside [start_s, end_s): what reaches into another shot is none of this one."""
+    def within(self, start_s: float, end_s: float) -> Sample:
+        """Motion that reaches out of [start_s, end_s) belongs to another shot, too, and is none of this one."""
+        motion = None
         if self.before is not None and self.time_s - self.before.gap_s >= start_s - 1e-6:
-            return self.before
-        if self.after is not None and self.time_s + self.after.gap_s < end_s:
-            return self.after
-        return None
+            motion = self.before
+        elif self.after is not None and self.time_s + self.after.gap_s < end_s:
+            motion = self.after
+        return Sample(self.time_s, self.picture, motion)
 
 
 class Sampler:
-    """Pictures at even distances, thinned out as a clip grows: never more than six for each picture wanted.
+    """Pictures at even distances, thinned out as a clip grows, but never so far that the shortest clip has none.
 
     A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
-    Frames may be missing (the sparse pass decodes some stretches only), and a cut may be found only later: so a picture
-    has the motion that led to it and, for the first of a stretch or shot, that from it.
 
-    gap_s: the least distance of two pictures (seconds).
+    gaps: frames will be missing (the sparse pass decodes some stretches only): the first picture of a stretch or shot
+    then has the motion that leads from it, as there is none that leads to it.
+    coarse: fewer pictures, where few frames are decoded anyway and a picture costs as much as decoding one.
     """
 
-    def __init__(self, per_clip: int, gap_s: float):
-        self._per_clip = per_clip
-        self._first_gap_s = self._gap_s = gap_s
-        self._samples: list[Sample] = []
+    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False, coarse: bool = False):
+        self._per_clip, self._gaps = per_clip, gaps
+        # finer than the pictures wanted of the shortest clip, so that there is a choice
+        self._first_gap_s = min_clip_s / per_clip / 1.5
+        self._max_gap_s = min_clip_s / 2
+        if coarse:
+            self._first_gap_s = min(3 * self._first_gap_s, self._max_gap_s)
+        self._gap_s = self._first_gap_s
+        self._samples: list[_Kept] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._awaits_after = False  # the last sample has no motion from it yet
 
@@ -55,25 +70,30 @@ class Sampler:
 
         new: it shows something new, so it is kept even if the last picture is close.
         """
+        while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
+            self._recent.popleft()
         if self._awaits_after and time_s >= self._samples[-1].time_s + MOTION_GAP_S:
             last = self._samples[-1]
             last.after = MotionPair(last.gray, gray, time_s - last.time_s)
             self._awaits_after = False
         if not self._samples or new or time_s >= self._samples[-1].time_s + self._gap_s:
-            before = MotionPair(self._recent[0][1], gray, time_s - self._recent[0][0]) if self._recent else None
-            self._samples.append(Sample(time_s, picture(), gray, new, before))
-            self._awaits_after = True
-            if len(self._samples) > 6 * self._per_clip:
+            self._samples.append(_Kept(time_s, picture(), gray, new, self._motion_to(time_s, gray)))
+            self._awaits_after = self._gaps
+            if len(self._samples) > 6 * self._per_clip and self._gap_s <= self._max_gap_s / 2:
                 self._thin_out()
         self._recent.append((time_s, gray))
-        while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
-            self._recent.popleft()
+
+    def _motion_to(self, time_s: float, gray: np.ndarray) -> MotionPair | None:
+        if not self._recent:
+            return None
+        before_s, before = self._recent[0]
+        return MotionPair(before, gray, time_s - before_s)
 
     def _thin_out(self) -> None:
         """Every second picture goes, except those that may be the only one of their shot."""
         last = self._samples[-1]
         self._samples = [sample for i, sample in enumerate(self._samples) if i % 2 == 0 or sample.new]
-        self._awaits_after = self._samples[-1] is last
+        self._awaits_after = self._awaits_after and self._samples[-1] is last
         self._gap_s *= 2
 
     def skip(self) -> None:
@@ -83,7 +103,7 @@ class Sampler:
 
     def take(self, start_s: float, end_s: float) -> list[Sample]:
         """The samples in [start_s, end_s); what came later stays for the next clip, what came earlier is gone."""
-        inside = [sample for sample in self._samples if start_s <= sample.time_s < end_s]
+        inside = [sample.within(start_s, end_s) for sample in self._samples if start_s <= sample.time_s < end_s]
         self._samples = [sample for sample in self._samples if sample.time_s >= end_s]
         self._awaits_after = self._awaits_after and bool(self._samples)
         self._gap_s = self._first_gap_s
@@ -91,11 +111,16 @@ class Sampler:
 
 
 def pick(samples: list[Sample], count: int, start_s: float, end_s: float) -> list[Sample]:
-    """Up to `count` samples, each nearest to the middle of one of `count` equal parts of the span, in order of time."""
-    part_s = (end_s - start_s) / count
-    targets = [start_s + part_s * (i + 0.5) for i in range(count)]
-    nearest = {min(range(len(samples)), key=lambda i: abs(samples[i].time_s - target)) for target in targets}
-    return [samples[i] for i in sorted(nearest)]
+    """`count` samples, or all if there are fewer, in order of time: each as near as can be to the middle of one of
+    `count` equal parts of the span."""
+    if len(samples) <= count:
+        return samples
+    part_s, chosen = (end_s - start_s) / count, []
+    for i in range(count):
+        target_s = start_s + part_s * (i + 0.5)
+        free = range(chosen[-1] + 1 if chosen else 0, len(samples) - (count - i) + 1)
+        chosen.append(min(free, key=lambda j: abs(samples[j].time_s - target_s)))
+    return [samples[j] for j in chosen]
 
 
 def jpeg(picture: np.ndarray, quality: int) -> bytes:

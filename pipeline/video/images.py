@@ -8,7 +8,7 @@ from pipeline.video.decode import VideoInfo
 from pipeline.video.shots import thumbnail
 
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-PLANAR_8BIT = {"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "yuv411p", "yuv410p", "yuv440p"}
+PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 
 
 class Images:

@@ -13,13 +13,13 @@ from pipeline.video.frames import Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-MOTION_PAIRS = 4  # pairs of frames whose motion is measured in a clip, at even distances (count)
+MOTION_PAIRS = 8  # from twice as many pairs of frames on, only some in a clip have their motion measured (count)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A span of a video, measured. `info` is the video it is from. `reason` is why it is rejected, `error` why it
-    failed; with neither it is fit to go on, and `frames` holds its pictures as JPEG bytes."""
+    """A span of the video `info`, measured. `reason` is why it is rejected, `error` why it failed; with neither it is
+    fit to go on, and `frames` holds its pictures as JPEG bytes."""
 
     info: VideoInfo
     span: Span
@@ -47,9 +47,9 @@ class ClipMaker:
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
-        # the sparse pass sees few frames anyway, and each picture costs as much as decoding one
-        coarse = shots.detector == "sparse" and frames.timing == "near-key"
-        self._sampler = Sampler(frames.per_clip, shots.min_clip_s / frames.per_clip * (2 if coarse else 1))
+        gaps = shots.detector == "sparse"
+        coarse = gaps and frames.timing == "near-key"
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
         self._damaged_s: deque[float] = deque()
 
     def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray], *, new: bool = False) -> None:
@@ -81,9 +81,8 @@ class ClipMaker:
     def _clip(self, span: Span, info: VideoInfo, error: str | None = None) -> Clip:
         samples = self._sampler.take(span.start_s, span.end_s)
         chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
-        motions = [sample.motion(span.start_s, span.end_s) for sample in samples]
-        pairs = [motion for motion in motions if motion is not None and motion.gap_s > 0]
-        pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
+        pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
+        pairs = pairs[:: max(1, len(pairs) // MOTION_PAIRS)]
         quality = measure([sample.picture for sample in chosen], pairs) if chosen else None
         error = error or self._damage(span)
         reason = None if error else self._reason(span, quality)

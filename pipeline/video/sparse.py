@@ -110,7 +110,7 @@ class _SparsePass:
         self._turns: int | None = None
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
         self._last_thumb: np.ndarray | None = None  # of that frame
-        self._damage_pending = False  # packets were undecodable and no frame has come since
+        self._undecodable = 0  # packets since the last frame came
         self._longest = 0  # packets in the longest group so far
 
     def clips(self) -> Iterator[Clip]:
@@ -125,6 +125,7 @@ class _SparsePass:
                 break
         if group:
             yield from self._close(group, None)
+        self._reader.undecodable_end(self._undecodable)
         yield from self._timeline.finish()
 
     def _open(self, gop: Gop, before: _Group | None) -> _Group:
@@ -180,9 +181,9 @@ class _SparsePass:
         if group.decoder.any_damage:
             yield from self._close_whole(group, following)
             return
-        if self._damage_pending:
+        if self._undecodable:
             self._maker.damaged(self._timeline.time_s(times[0]))
-            self._damage_pending = False
+            self._undecodable = 0
         thumbs = {seen.pts: seen.thumb for seen in group.seen}
         durations = {pts_of(packet): packet.duration or 0 for packet in group.own}
         for pts in times:
@@ -230,7 +231,7 @@ class _SparsePass:
             change(group.lead[-1], after[0]), before, _changes(after), self._thresholds
         ):
             return False
-        return not is_flash(group.lead, after, self._thresholds)
+        return not is_flash(group.lead, after)
 
     def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted."""
@@ -302,7 +303,7 @@ class _SparsePass:
             around = {pts for pts in around if pts <= seen[-1].pts} - {frame.pts for frame in seen}
             if around:
                 missing |= around
-            elif not is_flash(thumbs[max(0, k - 1 - NEIGHBOURS) : k], thumbs[k : k + 1 + NEIGHBOURS], self._thresholds):
+            elif not is_flash(thumbs[max(0, k - 1 - NEIGHBOURS) : k], thumbs[k : k + 1 + NEIGHBOURS]):
                 cuts.add(seen[i].pts)
         return cuts, missing
 
@@ -372,9 +373,9 @@ class _SparsePass:
             last = decoder.exhausted
             undecodable = decoder.damaged_packets
             for frame in decoder.drain() if last else decoder.feed():
-                yield frame, self._damage_pending or frame.is_corrupt
-                self._damage_pending = False
-            self._damage_pending = self._damage_pending or decoder.damaged_packets > undecodable
+                yield frame, bool(self._undecodable) or frame.is_corrupt
+                self._undecodable = 0
+            self._undecodable += decoder.damaged_packets > undecodable
             if last:
                 return
 

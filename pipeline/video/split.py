@@ -36,20 +36,23 @@ def split(
     early end fails the last clip and is told in SplitDone.error. The sparse pass sees damage only in what it decodes.
     """
     maker = ClipMaker(shots, frames, quality)
+    shortest_s = shots.min_clip_s - TIME_TOLERANCE_S
     with VideoReader(source, max_megapixels=shots.max_megapixels, threads=threads) as reader:
         sparse = sparse_clips(source, reader, maker, shots, frames) if shots.detector == "sparse" else None
-        any_clip = False
+        held: list[Clip] = []  # until the video is known to be long enough to have clips at all
         for clip in dense_clips(reader, maker, shots, frames) if sparse is None else sparse:
-            any_clip = True
-            yield clip
+            held.append(clip)
+            if clip.span.end_s >= shortest_s:
+                yield from held
+                held.clear()
         # the container may declare none, or a wrong one: what was read is the duration
         info = replace(reader.info, duration_s=reader.end_s)
-        no_clips = None
-        if not any_clip and reader.end_s < shots.min_clip_s - TIME_TOLERANCE_S:
-            no_clips = f"{reader.end_s:.2f} s long, shorter than the shortest clip"
-        else:
-            yield from maker.finish(reader.end_s, reader.ended_early, reader.info)
-        yield SplitDone(info, reader.ended_early, no_clips)
+        if reader.end_s < shortest_s:
+            yield SplitDone(info, reader.ended_early, f"{reader.end_s:.2f} s long, shorter than the shortest clip")
+            return
+        yield from held
+        yield from maker.finish(reader.end_s, reader.ended_early, reader.info)
+        yield SplitDone(info, reader.ended_early, None)
 
 
 def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings) -> Iterator[Clip]:

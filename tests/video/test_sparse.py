@@ -256,6 +256,31 @@ def test_early_end_fails_the_last_clip(tmp_path: Path) -> None:
     assert (clips[-1].error is None) == (dense_clips[-1].error is None)
 
 
+@pytest.mark.parametrize("detector", ["sparse", "dense"])
+def test_undecodable_packets_at_the_end_are_told(detector: str, tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "video.mp4", shot(1, 96) + shot(2, 48), options={**NO_SCENECUT, "bf": "0"}))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        last = max(i for i, packet in enumerate(packets) if packet.is_keyframe)
+        for packet in packets[last:]:
+            assert packet.pos is not None
+            data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    clips, done = run(io.BytesIO(bytes(data)), detector)
+    assert (done.error or "").startswith(f"the last {len(packets) - last} packets cannot be decoded")
+    assert clips[-1].error == done.error
+
+
+@pytest.mark.parametrize("detector", ["sparse", "dense"])
+def test_a_video_shorter_than_a_clip_has_none_even_with_cuts_in_it(detector: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "short.mp4", shot(1, 8) + shot(2, 6) + shot(3, 8), options=NO_SCENECUT)
+    settings = SplitSettings(detector=detector)  # type: ignore[arg-type]
+    (done,) = split(path, shots=settings, frames=FrameSettings(), quality=QualitySettings())
+    assert isinstance(done, SplitDone)
+    assert done.no_clips
+    assert len(cuts(path, detector)) == 2, "with a lower limit it has clips"
+
+
 def test_no_video_is_bad(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_bytes(b"not a video" * 100)
     with pytest.raises(BadVideo):

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Arguments -> settings -> one job."""
+
+import sys
+
+from pipeline import cli, curate
+from pipeline.settings import CurateSettings
+
+JOBS = {"curate": (CurateSettings, curate.run)}
+
+if __name__ == "__main__":
+    cli.set_native_chatter_aside()
+    sys.exit(cli.run(JOBS, sys.argv[1:]))

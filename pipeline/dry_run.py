@@ -1,0 +1,73 @@
+"""A dry run: the production graph, operators and engines, on tiny random stand-ins for the big models."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.models import standins
+from pipeline.settings import CurateSettings
+
+if TYPE_CHECKING:
+    from pipeline.report import Report
+
+VIDEOS = 3  # unless --limit says otherwise
+MAX_TOKENS = 640  # random weights fill every string to its bound
+
+
+def with_stand_ins(settings: CurateSettings) -> CurateSettings:
+    """The same settings on stand-ins: tiny models, one replica, any machine, a few videos."""
+    annotate = settings.annotate.model_copy(
+        update={
+            "vllm": settings.annotate.vllm.model_copy(
+                update={
+                    "model": str(_stand_in("qwen2.5-vl")),
+                    "max_model_len": min(settings.annotate.vllm.max_model_len, standins.MAX_TOKENS),
+                    "engine_kwargs": {},
+                }
+            ),
+            "max_tokens": max(settings.annotate.max_tokens, MAX_TOKENS),
+        }
+    )
+    resources = settings.resources.model_copy(update={"vllm_replicas": 1, "accelerator_type": None})
+    update = {"annotate": annotate, "resources": resources, "limit": settings.limit or VIDEOS}
+    if settings.embed.embedder == "clip":
+        update["embed"] = settings.embed.model_copy(update={"clip_model": str(_stand_in("clip"))})
+    return settings.model_copy(update=update)
+
+
+def _stand_in(name: str) -> Path:
+    """Built once a machine; the name is the same in every dry run, so that one can be resumed."""
+    folder = Path(tempfile.gettempdir()) / f"cutroom-stand-ins-{os.getuid()}" / name
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent))
+        build = {"qwen2.5-vl": standins.build_qwen2_5_vl, "clip": standins.build_clip}[name]
+        build(work)
+        try:
+            work.rename(folder)
+        except OSError:  # another run was quicker
+            shutil.rmtree(work)
+    return folder
+
+
+def checked(settings: CurateSettings, report: "Report") -> str:
+    """What this dry run has shown, and what it cannot show."""
+    rows = {stage: int(counts["rows"]) for stage, counts in report.stages.items()}
+    clips, kept = sum(report.clips.values()), report.clips["kept"]
+    good, bad = "checked    ", "NOT SHOWN  "
+    lines = [
+        "",
+        "DRY RUN: answers and embeddings come from random weights and mean nothing.",
+        f"{good if clips else bad} settings, sources, split: {report.videos['total']} videos, {clips} clips",
+        f"{good if rows.get('screen') else bad} safety screen, real weights: {rows.get('screen', 0)} clips",
+    ]
+    if settings.annotate.annotator == "vllm":
+        asked = rows.get("annotate", 0)
+        lines.append(f"{good if kept else bad} vLLM, chat template, structured output: {asked} asked, {kept} kept")
+    if settings.embed.embedder == "clip":
+        lines.append(f"{good if kept else bad} CLIP and the embedding column: {kept} clips")
+    lines.append(f"{bad if report.problems else good} tables, resume, reconcile")
+    lines.append(f"{bad} the real weights, GPU memory, speed, access to the hub")
+    return "\n".join(lines)

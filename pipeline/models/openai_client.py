@@ -1,0 +1,106 @@
+"""A vision-language model behind any OpenAI-compatible endpoint, with retries and a rate limit."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from openai import APIConnectionError, OpenAI, OpenAIError
+
+from pipeline.models.vlm import Answer, judge, openai_messages
+from pipeline.settings import AnnotateSettings
+from pipeline.tasks import Task
+
+
+class RateLimit:
+    """Lets calls through at even distances: at most per_minute in any minute, from any number of threads."""
+
+    def __init__(
+        self,
+        per_minute: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self._gap_s = 60.0 / per_minute
+        self._clock, self._sleep = clock, sleep
+        self._next = clock()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next call may start."""
+        with self._lock:
+            now = self._clock()
+            at = max(now, self._next)
+            self._next = at + self._gap_s
+        if at > now:
+            self._sleep(at - now)
+
+
+class OpenAIAnnotator:
+    """Frames of clips -> answers, several requests at once; each answer stays with the clip it was asked for."""
+
+    def __init__(self, task: Task, settings: AnnotateSettings, api_key: str):
+        endpoint = settings.openai
+        self._task, self._settings = task, settings
+        self._client = OpenAI(
+            base_url=endpoint.base_url,
+            api_key=api_key,
+            max_retries=0,  # _complete retries, under the rate limit
+            timeout=endpoint.timeout_s,
+        )
+        self._limit = RateLimit(endpoint.requests_per_minute)
+        self._pool = ThreadPoolExecutor(endpoint.max_concurrency)
+        self._format = {
+            "type": "json_schema",
+            "json_schema": {"name": task.name, "schema": task.json_schema(), "strict": True},
+        }
+        self.name = f"openai:{endpoint.model}"
+
+    def __call__(self, clips: list[tuple[str, list[bytes]]]) -> list[Answer]:
+        """(clip_id, JPEG frames) of each clip -> its answer, in the same order. A request that fails is an error
+        answer; the clip_id travels as X-Client-Request-Id, so the endpoint's log can be joined with the tables."""
+        return list(self._pool.map(lambda clip: self._ask(*clip), clips))
+
+    def _ask(self, clip_id: str, frames: list[bytes]) -> Answer:
+        try:
+            reply = self._complete(clip_id, frames)
+            usage = reply.usage
+            text = reply.choices[0].message.content if reply.choices else None
+        except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
+            return Answer(error=f"the endpoint failed: {' '.join(str(error).split())[:300]}")
+        return judge(
+            self._task, text, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None
+        )
+
+    def _complete(self, clip_id: str, frames: list[bytes]) -> Any:
+        """One request, tried again after a timeout, a lost connection, a 408, 409, 429 or 5xx answer. Every try is
+        counted by the rate limit: a client that retries by itself turns a 429 into a storm of them."""
+        for attempt in range(self._settings.openai.max_retries + 1):
+            self._limit.wait()
+            try:
+                return self._client.chat.completions.create(
+                    model=self._settings.openai.model,
+                    messages=openai_messages(self._task, frames),  # type: ignore[arg-type]
+                    response_format=self._format,  # type: ignore[arg-type]
+                    temperature=self._settings.temperature,
+                    max_tokens=self._settings.max_tokens,
+                    extra_headers={"X-Client-Request-Id": clip_id},
+                )
+            except OpenAIError as error:
+                if attempt == self._settings.openai.max_retries or not _is_passing(error):
+                    raise
+                time.sleep(_pause_s(error, attempt))
+        raise AssertionError("unreachable")
+
+
+def _is_passing(error: OpenAIError) -> bool:
+    status = getattr(error, "status_code", None)
+    return isinstance(error, APIConnectionError) or status in (408, 409, 429) or (status or 0) >= 500
+
+
+def _pause_s(error: OpenAIError, attempt: int) -> float:
+    """What the server asks for in Retry-After (seconds), else 0.5 s doubled with each attempt, up to 30 s."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    return min(60.0, float(asked)) if asked.replace(".", "", 1).isdigit() else min(30.0, 0.5 * 2**attempt)

