@@ -274,6 +274,8 @@ def _num_bytes(source: str | BinaryIO) -> int | None:
     if isinstance(source, str):
         try:
             status = os.stat(source)
+        except FileNotFoundError as error:
+            raise BadVideo("no such file") from error
         except OSError as error:
             raise BadVideo(message(error)) from error
         if not stat.S_ISREG(status.st_mode):
