@@ -88,6 +88,12 @@ class VllmSettings(Group):
     """more arguments for the engine, as YAML or JSON (gpu_memory_utilization, tensor_parallel_size, ...)"""
 
 
+def gpus_per_engine(settings: VllmSettings) -> int:
+    """GPUs that one engine takes (count)."""
+    kwargs = settings.engine_kwargs
+    return int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
+
+
 class OpenAISettings(Group):
     """Any OpenAI-compatible endpoint; the key is read from OPENAI_API_KEY."""
 
@@ -144,6 +150,15 @@ class ResourceSettings(Group):
     """size at which clips are handed from the split to the next stage (MB)"""
     cpus_per_split: float = Field(default=1.0, gt=0)
     """CPUs reserved for a task that splits (count)"""
+    split_tasks: int | None = Field(default=None, ge=1)
+    """tasks that split at the same time (count; by default as many as there is room for). On a cluster that is still
+    growing, a cap leaves room for the classifiers, and keeps clips from piling up while GPUs are on their way"""
+    cpus_per_actor: float | None = Field(default=None, gt=0)
+    """CPUs reserved for a classifier, an embedder, and for writing (count; by default one, less on a small machine)"""
+    cpu_label_selector: dict[str, str] = {}
+    """labels of the nodes that decode, screen, embed and write, as YAML (`{role: cpu}`; by default any node)"""
+    gpu_label_selector: dict[str, str] = {}
+    """labels of the nodes that run vLLM, as YAML (`{role: gpu}`; by default any node with a GPU)"""
     decode_threads: int = Field(default=1, ge=1)
     """decoder threads in such a task (count)"""
     screen_actors: int | None = Field(default=None, ge=1)

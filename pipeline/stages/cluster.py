@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
@@ -51,10 +52,20 @@ def actors(configured: int | None) -> int:
     return configured or max(1, math.floor(num_cpus() / 4))
 
 
-def actor_cpus() -> float:
-    """CPUs that an actor reserves: one, or a fraction where that would leave none for the split (which would then
-    starve without a word)."""
-    return min(1.0, num_cpus() / 8)
+def actor_cpus(resources: ResourceSettings) -> float:
+    """CPUs that an actor reserves: as configured, else one, or a fraction where that would leave none for the split
+    (which would then starve without a word)."""
+    return resources.cpus_per_actor or min(1.0, num_cpus() / 8)
+
+
+def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:
+    """The arguments of a map operator that reserves so many CPUs where the settings want CPU work to run."""
+    return {"num_cpus": cpus, **label_selector(resources.cpu_label_selector)}
+
+
+def label_selector(labels: dict[str, str]) -> dict[str, Any]:
+    """The labels as an argument of a Ray operator; none where there are none, which means any node."""
+    return {"label_selector": dict(labels)} if labels else {}
 
 
 def ship(module: ModuleType) -> None:

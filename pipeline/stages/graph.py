@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
 from pipeline.records.books import Books
 from pipeline.schema import in_flight
-from pipeline.settings import CurateSettings
+from pipeline.settings import CurateSettings, ResourceSettings
 from pipeline.sources import VideoRef
 from pipeline.stages import cluster
 from pipeline.stages.annotate import AskEndpoint, Label
@@ -53,10 +53,17 @@ class Graph:
         return ray.data.from_arrow([_refs_table(block, settled) for block in self._blocks(refs)])
 
     def split(self, videos: Dataset) -> Dataset:
-        """CPU, 1 -> N: decoding is the heaviest CPU work by far, so each task has a core of its own."""
-        operator = SplitVideos(self.settings, self.books, self.settings_hash, self.ledger)
+        """CPU, 1 -> N: decoding is the heaviest CPU work by far, so each task has a core of its own.
+
+        It is also what starts first: without a cap it takes the cores that slower starters wait for.
+        """
+        operator, resources = SplitVideos(self.settings, self.books, self.settings_hash, self.ledger), self._resources
         return videos.map_batches(
-            operator, batch_size=None, batch_format="pyarrow", num_cpus=self.settings.resources.cpus_per_split
+            operator,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=resources.split_tasks) if resources.split_tasks else None,
+            **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
         )
 
     def screen(self, clips: Dataset) -> Dataset:
@@ -89,8 +96,12 @@ class Graph:
             Settle(self.books, self.ledger),
             batch_size=self.settings.resources.clips_per_part,
             batch_format="pyarrow",
-            num_cpus=cluster.actor_cpus(),
+            **cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources)),
         )
+
+    @property
+    def _resources(self) -> ResourceSettings:
+        return self.settings.resources
 
     def _pool(
         self, clips: Dataset, operator: type, size: int, *arguments: Any, batch_size: int | None = None
@@ -100,8 +111,8 @@ class Graph:
             fn_constructor_args=arguments,
             batch_size=batch_size or self.settings.resources.batch_size,
             batch_format="pyarrow",
-            num_cpus=cluster.actor_cpus(),
             compute=ActorPoolStrategy(size=size),
+            **cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources)),
         )
 
     def _blocks(self, refs: Sequence[VideoRef]) -> Iterator[list[VideoRef]]:

@@ -16,13 +16,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 @dataclass
 class Tally:
-    """videos by status; clips by verdict; rows and busy seconds by stage."""
+    """videos by status; clips by verdict; rows, busy seconds and the nodes (Ray's ids) they ran on by stage."""
 
     videos: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
     found: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    nodes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     decoded_s: float = 0.0
 
 
@@ -41,7 +42,8 @@ class _Ledger:
         self._tally.videos[status] += 1
         self._tally.decoded_s += duration_s
 
-    def add(self, stage: str, rows: int, seconds: float) -> None:
+    def add(self, stage: str, node: str, rows: int, seconds: float) -> None:
+        self._tally.nodes[stage].add(node)
         self._tally.rows[stage] += rows
         self._tally.seconds[stage] += seconds
 
@@ -85,10 +87,11 @@ class Ledger:
 
     @contextmanager
     def busy(self, stage: str, rows: int) -> Iterator[None]:
-        """Counts a stage's rows and the seconds it takes for them."""
+        """Counts a stage's rows and the seconds it takes for them, here."""
         began = time.perf_counter()
         yield
-        self.actor.add.remote(stage, rows, time.perf_counter() - began)
+        node = ray.get_runtime_context().get_node_id()
+        self.actor.add.remote(stage, node, rows, time.perf_counter() - began)
 
     def read(self) -> Tally:
         """The counts so far."""
