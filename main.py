@@ -3,10 +3,10 @@
 
 import sys
 
-from pipeline import cli, curate
+from pipeline import cli, curate, plan
 from pipeline.settings import CurateSettings
 
-JOBS = {"curate": (CurateSettings, curate.run)}
+JOBS = {"curate": (CurateSettings, curate.run), "plan": (plan.PlanSettings, plan.run)}
 
 if __name__ == "__main__":
     sys.exit(cli.run(JOBS, sys.argv[1:]))
