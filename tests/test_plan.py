@@ -13,12 +13,18 @@ from pipeline.plan import PlanSettings
 from pipeline.settings import AnnotateSettings, EmbedSettings, ResourceSettings, VllmSettings
 
 ROOT = Path(__file__).parents[1]
-LABELS = {"cpu_label_selector": {"role": "cpu"}, "gpu_label_selector": {"role": "gpu"}}
-CLUSTER = ResourceSettings(**LABELS, accelerator_type="L40S", vllm_replicas=4, split_tasks=20, cpus_per_actor=1)
+CLUSTER = ResourceSettings(
+    cpu_label_selector={"role": "cpu"},
+    gpu_label_selector={"role": "gpu"},
+    accelerator_type="L40S",
+    vllm_replicas=4,
+    split_tasks=20,
+    cpus_per_actor=1,
+)
 
 
 @pytest.fixture(autouse=True)
-def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run where the table is; never ask the real hub."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

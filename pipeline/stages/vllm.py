@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 from ray.data import Dataset
-from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
 from pipeline.models.pictures import decode
 from pipeline.models.vlm import Answer, judge, prompt
@@ -59,6 +58,8 @@ class VllmAnnotator:
         return answered.map_batches(unwrap, batch_format="pandas", batch_size=None, **light)
 
     def _engine(self, cpus: float, light: dict[str, Any]) -> Callable[[Dataset], Dataset]:
+        from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
+
         annotate, resources = self.settings.annotate, self.settings.resources
         gpus = cluster.num_gpus()
         # on a cluster that is still growing the settings tell that GPUs will come
