@@ -88,7 +88,10 @@ def _refusals(name: str, build: Callable[[], Any]) -> Problems:
 
 
 def _old_environment(content: dict[str, Any]) -> None:
-    from anyscale.sdk.anyscale_client.models import CreateClusterEnvironmentConfigurationSchema, PythonModules
+    from anyscale.sdk.anyscale_client.models.create_cluster_environment_configuration_schema import (
+        CreateClusterEnvironmentConfigurationSchema,
+    )
+    from anyscale.sdk.anyscale_client.models.python_modules import PythonModules
 
     python = PythonModules(**content.get("python", {}))
     CreateClusterEnvironmentConfigurationSchema(**{**content, "python": python})
