@@ -15,14 +15,13 @@ from pipeline.schema import in_flight
 from pipeline.settings import CurateSettings
 from pipeline.sources import VideoRef
 from pipeline.stages import cluster
-from pipeline.stages.annotate import AskEndpoint, Label
+from pipeline.stages.annotate import Label
 from pipeline.stages.cut import Cut
 from pipeline.stages.embed import Embed
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.screen import Screen
 from pipeline.stages.settle import Settle
 from pipeline.stages.split import SplitVideos
-from pipeline.stages.vllm import VllmAnnotator
 from pipeline.tasks import Task
 
 SHARD_ROWS_PER_TASK = 64  # rows of one row group that one task reads in a single pass
@@ -71,8 +70,12 @@ class Graph:
         """1 -> 1. vllm: GPU, one engine a GPU in a fixed pool. labels: CPU actors. openai: one actor, which waits."""
         settings, resources = self.settings.annotate, self.settings.resources
         if settings.annotator == "vllm":
+            from pipeline.stages.vllm import VllmAnnotator  # engines and clients are slow to import: only if used
+
             return VllmAnnotator(self.settings, self.task, self.ledger)(clips, in_flight(self.books.clips))
         if settings.annotator == "openai":
+            from pipeline.stages.endpoint import AskEndpoint
+
             # one actor: the rate limit is the endpoint's, not a worker's
             api_key = os.environ.get("OPENAI_API_KEY") or "none"
             batch = max(resources.batch_size, settings.openai.max_concurrency)
