@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.footage import big_buck_bunny
+from benchmarks.memory import peak_mb
 
 RESULTS = Path(__file__).parent / "results-split.md"
 NEAR_FRAMES = 2
@@ -71,7 +72,7 @@ def child(method: str, path: str) -> None:
     cuts = run()
     after, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - wall
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": after.ru_maxrss / 1024, "cuts": cuts}))
+    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": peak_mb(), "cuts": cuts}))
 
 
 def main() -> None:

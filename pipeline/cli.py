@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 ENVIRONMENT_PREFIX = "CUTROOM_"
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -124,7 +124,7 @@ def _value(given: Any, field: FieldInfo, where: str) -> Any:
         try:
             parsed = yaml.safe_load(given)
         except yaml.YAMLError as error:
-            raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"{where}: not valid YAML: {one_line(error, 1000)}") from error
         return [given] if kind is list and not isinstance(parsed, list) else parsed
     return given
 
@@ -149,7 +149,7 @@ def _config(location: str, model: type[BaseModel]) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(data) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{location}: not a mapping of settings")
     _check_keys(tree, model, location, ())
