@@ -32,6 +32,7 @@ from pipeline.settings import ClipFileSettings, FrameSettings, QualitySettings, 
 from pipeline.video.clips import Span
 from pipeline.video.cut import Job, write_clips
 from pipeline.video.decode import VideoReader
+from pipeline.video.decord_module import load_decord
 from pipeline.video.split import Clip, split
 
 WAYS = {
@@ -111,9 +112,7 @@ def _work(name: str, video: str, spans: str, folder: str) -> None:
 
 
 def _is_exact(path: str, first: int, count: int, looks: dict[int, np.ndarray]) -> bool:
-    import decord  # here, because it brings 500 MB of other packages along, which the workers must not be charged
-
-    reader = decord.VideoReader(path)
+    reader = load_decord().VideoReader(path)
     by_decord = [reader[0].asnumpy(), reader[len(reader) - 1].asnumpy()]
     with av.open(path) as container:
         frames = [frame for number, frame in enumerate(container.decode(video=0)) if number in (0, count - 1, count)]
