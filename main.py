@@ -9,4 +9,5 @@ from pipeline.settings import CurateSettings
 JOBS = {"curate": (CurateSettings, curate.run), "plan": (plan.PlanSettings, plan.run)}
 
 if __name__ == "__main__":
+    cli.set_native_chatter_aside()
     sys.exit(cli.run(JOBS, sys.argv[1:]))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 ENVIRONMENT_PREFIX = "CUTROOM_"
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -124,7 +124,7 @@ def _value(given: Any, field: FieldInfo, where: str) -> Any:
         try:
             parsed = yaml.safe_load(given)
         except yaml.YAMLError as error:
-            raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"{where}: not valid YAML: {one_line(error, 1000)}") from error
         return [given] if kind is list and not isinstance(parsed, list) else parsed
     return given
 
@@ -149,7 +149,7 @@ def _config(location: str, model: type[BaseModel]) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(data) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{location}: not a mapping of settings")
     _check_keys(tree, model, location, ())
@@ -195,7 +195,6 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
             raise UserError(f"no job {arguments[0]!r}{_suggestion(arguments[0], jobs)}")
         model, job = jobs[arguments[0]]
         settings = parse(model, arguments[0], arguments[1:], os.environ)
-        _set_native_chatter_aside()
         signal.signal(signal.SIGTERM, _interrupt)
         return job(settings)
     except UserError as error:
@@ -211,7 +210,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
 
-def _set_native_chatter_aside() -> None:
+def set_native_chatter_aside() -> None:
     """Ray's core and the engines write to file descriptor 2 what no user can act on: from now on that goes to a file.
 
     Python's own stderr (progress, errors) stays where it was.

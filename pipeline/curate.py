@@ -8,18 +8,20 @@ from typing import Any
 
 import ray.data
 
+from pipeline import storage
 from pipeline.dry_run import checked, with_stand_ins
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.records.books import Books, agree_on_settings, open_books, settings_hash
 from pipeline.records.lease import Lease
+from pipeline.records.tally import Tally
 from pipeline.report import close
 from pipeline.schema import clips_schema
 from pipeline.settings import CurateSettings, result_settings
 from pipeline.sources import find_videos
 from pipeline.stages import cluster
 from pipeline.stages.graph import Graph
-from pipeline.stages.ledger import Ledger, Tally
+from pipeline.stages.ledger import Ledger
 from pipeline.tasks import Task, load_module, task
 
 
@@ -29,13 +31,16 @@ def run(settings: CurateSettings) -> int:
     Raises UserError for the caller's mistakes.
     """
     began = time.time()
+    # workers have working folders of their own
+    settings = settings.model_copy(update={"output": storage.absolute(settings.output)})
     settings = with_stand_ins(settings) if settings.dry_run else settings
     chosen = choose_task(settings)
     results = what_makes_results(settings, chosen)
-    found = find_videos(settings.input, settings.input_list, settings.limit, settings.source)
+    found = find_videos(settings.input, settings.input_list, settings.limit, settings.source, settings.output)
+    ids = [ref.video_id for ref in found.videos]
     with Lease(settings.output) as lease:
         agree_on_settings(settings.output, results, settings.model_dump(mode="json"))
-        seen = open_books(settings.output, retry_failed=settings.retry_failed)
+        seen = open_books(settings.output, ids, retry_failed=settings.retry_failed)
         waiting = [ref for ref in found.videos if not seen.finished(ref.video_id)]
         books = Books(settings.output, clips_schema(chosen.response), lease.token)
         say(f"{len(found.videos)} videos, {len(found.videos) - len(waiting)} of them finished before")
@@ -60,6 +65,7 @@ def assemble(graph: Graph, videos: ray.data.Dataset) -> ray.data.Dataset:
     clips = graph.screen(clips)  #       CPU  1 -> 0..1  NSFW classifier on the frames
     clips = graph.annotate(clips)  #     GPU  1 -> 1     task prompt on the frames -> validated fields
     clips = graph.embed(clips)  #        CPU  1 -> 1     mean of the frames' embeddings, unit length
+    clips = graph.cut(clips)  #          CPU  1 -> 1     clip files of what is kept
     return graph.settle(clips)  #        CPU  N -> 1     kept | rejected(reason) | failed(error)
 
 
@@ -83,8 +89,8 @@ def choose_task(settings: CurateSettings) -> Task:
         )
     if settings.screen.model == "none" and "is_safe" not in chosen.response.model_fields:
         raise UserError(f"screen.model none leaves safety to is_safe, which the task {chosen.name!r} does not answer")
-    if settings.split.min_clip_s > settings.split.max_clip_s:
-        raise UserError("--split.min-clip-s is greater than --split.max-clip-s")
+    if settings.split.min_clip_s > settings.split.max_clip_s / 2:
+        raise UserError("--split.min-clip-s is more than half of --split.max-clip-s: windows could not keep both")
     return chosen
 
 

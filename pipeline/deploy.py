@@ -347,7 +347,10 @@ def pools(settings: CurateSettings) -> dict[str, int]:
         sizes["requests, answers"] = 2
     else:
         sizes["annotate"] = 1
-    return sizes | {"embed": resources.embed_actors or 1, "write": 1}
+    sizes["embed"] = resources.embed_actors or 1
+    if settings.clips.mode != "none":
+        sizes["cut"] = resources.cut_tasks or 1
+    return sizes | {"write": 1}
 
 
 def reserved_cpus(settings: CurateSettings) -> float:

@@ -31,7 +31,7 @@ def with_stand_ins(settings: CurateSettings) -> CurateSettings:
         }
     )
     anywhere = {"cpu_label_selector": {}, "gpu_label_selector": {}, "accelerator_type": None}
-    few = {"vllm_replicas": 1, "split_tasks": None, "cpus_per_actor": None}
+    few = {"vllm_replicas": 1, "split_tasks": None, "cut_tasks": None, "cpus_per_actor": None}
     pools = dict.fromkeys(("screen_actors", "embed_actors", "label_actors"))
     resources = settings.resources.model_copy(update=anywhere | few | pools)
     update = {"annotate": annotate, "resources": resources, "limit": settings.limit or VIDEOS}

@@ -69,6 +69,7 @@ class Rates(_Table):
     screen_cpu_s_per_frame: float
     labels_cpu_s_per_frame: float
     embed_cpu_s_per_frame: dict[str, float]
+    cut_cpu_s_per_video_s: dict[str, float]
     openai_clips_per_s: float
     vllm_clips_per_s: dict[str, float]
 
@@ -80,6 +81,7 @@ class Memory(_Table):
     screen_gib: float
     labels_gib: float
     embed_gib: dict[str, float]
+    cut_gib: float
     vllm_host_gib: float
 
 
@@ -109,12 +111,14 @@ class Stage:
 
 @dataclass
 class Plan:
-    """What was found out; `problems` is why the run would fail, `notes` what is worth knowing."""
+    """What was found out: `kept` is the fraction of the clips that passes quality and screen; `problems` is why the run would fail, `notes` what is worth knowing."""
 
     videos: int = 0
     probed: list[VideoInfo] = field(default_factory=list)
     seconds: float = 0.0
+    num_bytes: float = 0.0
     clips: float = 0.0
+    kept: float = 1.0
     stages: list[Stage] = field(default_factory=list)
     machines: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -238,6 +242,8 @@ def _look_at_videos(settings: PlanSettings, rates: Rates, plan: Plan) -> None:
         )
     durations = [info.duration_s for info in plan.probed if info.duration_s]
     plan.seconds = plan.videos * sum(durations) / len(durations) if durations else 0.0
+    plan.num_bytes = plan.videos * sum(info.num_bytes or 0 for info in plan.probed) / (len(plan.probed) or 1)
+    plan.kept = rates.survive_quality * (rates.survive_screen if settings.screen.model != "none" else 1.0)
     plan.clips = math.ceil(plan.seconds * max(rates.clips_per_video_s, 1 / settings.split.max_clip_s))
     plan.lines += _described(plan)
 
@@ -262,9 +268,8 @@ def _described(plan: Plan) -> list[str]:
         return [f"videos    {plan.videos}"]
     codecs = sorted({info.video_codec for info in plan.probed})
     sides = sorted({f"{info.width}x{info.height}" for info in plan.probed})
-    size = plan.videos * sum(info.num_bytes or 0 for info in plan.probed) / len(plan.probed)
     return [
-        f"videos    {plan.videos}, about {duration(plan.seconds)} and {_bytes(size)} in all "
+        f"videos    {plan.videos}, about {duration(plan.seconds)} and {_bytes(plan.num_bytes)} in all "
         f"({len(plan.probed)} probed: {', '.join(codecs)}; {', '.join(sides[:4])})",
         f"clips     about {plan.clips:,.0f}",
     ]
@@ -287,7 +292,7 @@ def stages(settings: PlanSettings, prices: Prices, plan: Plan) -> Iterator[Stage
     group = _group(plan.machines, resources.cpu_label_selector, gpus=False)
     sizes, frames = _sizes(settings, plan.machines), settings.frames.per_clip
     looked_at = plan.clips * rates.survive_quality
-    annotated = looked_at * (rates.survive_screen if "screen" in sizes else 1.0)
+    annotated = plan.clips * plan.kept
     pixels = [info.width * info.height for info in plan.probed]
     scale = sum(pixels) / len(pixels) / HD_PIXELS if pixels else 1.0
     reserves = f"{resources.cpus_per_actor or 1:g} CPU"
@@ -301,6 +306,9 @@ def stages(settings: PlanSettings, prices: Prices, plan: Plan) -> Iterator[Stage
     name = settings.embed.embedder
     work = annotated * frames * rates.embed_cpu_s_per_frame[name]
     yield Stage("embed", sizes["embed"], reserves, group, memory.embed_gib[name], work / sizes["embed"])
+    if "cut" in sizes:  # tasks, not actors: they take what room the others leave
+        work = plan.seconds * plan.kept * rates.cut_cpu_s_per_video_s[settings.clips.mode] * scale
+        yield Stage("cut", sizes["cut"], reserves, group, memory.cut_gib, work / sizes["cut"])
 
 
 def _annotate(settings: PlanSettings, prices: Prices, plan: Plan, clips: float, cpu_group: str) -> Stage:
@@ -339,6 +347,8 @@ def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, 
             sizes[name] = given or pool
     taken = sum(sizes[name] for name in configured if name in sizes) * min(1.0, cpus / 8)
     room = math.floor((cpus - taken) / resources.cpus_per_split)
+    if "cut" in sizes:
+        sizes["cut"] = resources.cut_tasks or max(1, room // 2)  # it takes turns with the split
     return sizes | {"split": resources.split_tasks or max(1, room)}
 
 
@@ -373,7 +383,8 @@ def _describe_time_and_cost(compute: Mapping[str, Any] | None, prices: Prices, p
     gpu = next((stage for stage in plan.stages if "CPU" not in stage.reserves and stage.name == "annotate"), None)
     if gpu and longest.busy_s and gpu.busy_s and gpu.busy_s < IDLE * longest.busy_s:
         plan.notes.append(f"the GPUs wait for {longest.name} most of the time: more CPU nodes, or fewer GPUs")
-    plan.lines.append(f"output    about {_bytes(plan.clips * prices.output_kib_per_clip * 1024)} of tables")
+    files = f", {_bytes(plan.num_bytes * plan.kept)} of clip files" if any(s.name == "cut" for s in plan.stages) else ""
+    plan.lines.append(f"output    about {_bytes(plan.clips * prices.output_kib_per_clip * 1024)} of tables{files}")
     if compute is None:
         return
     usd, unpriced = 0.0, []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from pipeline.stages.ledger import Tally
+from pipeline.records.tally import Tally
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 60.0

@@ -12,10 +12,10 @@ from pipeline import storage
 from pipeline.progress import duration
 from pipeline.records import tables
 from pipeline.records.books import reconcile
+from pipeline.records.tally import Tally
 from pipeline.schema import FAILED, KEPT, REJECTED, VERDICTS, VIDEO_FAILED, VIDEO_NO_CLIPS, VIDEO_OK
 from pipeline.settings import CurateSettings
 from pipeline.sources import Found
-from pipeline.stages.ledger import Tally
 from pipeline.tasks import Task
 
 TOP = 8  # values shown of a long list

@@ -67,22 +67,23 @@ VIDEO_COLUMNS = [
     Column("num_bytes", pa.int64(), "size of the file (bytes)"),
 ]
 
-FRAMES = pa.field("frames", pa.list_(pa.binary()))  # JPEG; travels between the stages, is never written
+# What travels between the stages and is never written: JPEG frames, and where the video is (a VideoRef as JSON).
+FRAMES, REF = pa.field("frames", pa.list_(pa.binary())), pa.field("ref", pa.string())
 
 
 def clips_schema(response_model: type[BaseModel]) -> pa.Schema:
     """The clips table with the fields of a task's response model, all nullable."""
     columns = [pa.field(c.name, c.type) for c in CLIP_COLUMNS]
     answer = [pa.field(name, arrow_type(field.annotation)) for name, field in response_model.model_fields.items()]
-    taken = {c.name for c in CLIP_COLUMNS} | {FRAMES.name}
+    taken = {c.name for c in CLIP_COLUMNS} | {FRAMES.name, REF.name}
     if clash := taken & {field.name for field in answer}:
         raise ValueError(f"a response model may not name a field {', '.join(sorted(clash))}: the clips table has it")
     return pa.schema(columns + answer)
 
 
 def in_flight(schema: pa.Schema) -> pa.Schema:
-    """The rows that travel between the stages: the clips table and the frames."""
-    return schema.append(FRAMES)
+    """The rows that travel between the stages: the clips table, the frames, and where the video is."""
+    return schema.append(FRAMES).append(REF)
 
 
 def videos_schema() -> pa.Schema:

@@ -68,6 +68,28 @@ class QualitySettings(Group):
     """stiller clips are rejected as static (mean optical-flow speed, percent of the longer side per second)"""
 
 
+class ClipFileSettings(Group):
+    """The clips as MP4 files."""
+
+    mode: Literal["smart", "reencode", "none"] = "smart"
+    """smart: copy what can be copied and encode only around the cuts; reencode: encode all; none: write no files"""
+    codec: Literal["h264", "hevc"] = "h264"
+    """codec of the files; only sources in the same codec are cut smartly (h264 plays everywhere; many browsers lack
+    hevc, and decord stops at the closed GOPs that a smart cut in hevc brings)"""
+    crf: float = Field(default=20.0, ge=0, le=51)
+    """constant rate factor of what is encoded (0-51, lower is better; about 18 looks like the source)"""
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
+        "veryfast"
+    )
+    """x264 or x265 preset of what is encoded (slower: smaller files)"""
+    fps: float | None = Field(default=None, gt=0, le=240)
+    """constant frame rate (frames a second; by default each frame keeps its time); encodes every clip whole"""
+    max_side_px: int | None = Field(default=None, ge=32, le=8192)
+    """longest side of a picture (pixels; by default as the source); encodes larger videos whole"""
+    audio_kbps: float = Field(default=128.0, ge=16, le=512)
+    """AAC bit rate where sound cannot be copied (kilobits a second)"""
+
+
 class ScreenSettings(Group):
     """The safety screen, on every frame before anything else looks at it."""
 
@@ -153,6 +175,8 @@ class ResourceSettings(Group):
     split_tasks: int | None = Field(default=None, ge=1)
     """tasks that split at the same time (count; by default as many as there is room for). On a cluster that is still
     growing, a cap leaves room for the classifiers, and keeps clips from piling up while GPUs are on their way"""
+    cut_tasks: int | None = Field(default=None, ge=1)
+    """tasks that cut clip files at the same time (count; by default as many as there is room for)"""
     cpus_per_actor: float | None = Field(default=None, gt=0)
     """CPUs reserved for a classifier, an embedder, and for writing (count; by default one, less on a small machine)"""
     cpu_label_selector: dict[str, str] = {}
@@ -203,6 +227,7 @@ class CurateSettings(RunSettings):
     split: SplitSettings = SplitSettings()
     frames: FrameSettings = FrameSettings()
     quality: QualitySettings = QualitySettings()
+    clips: ClipFileSettings = ClipFileSettings()
     screen: ScreenSettings = ScreenSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     embed: EmbedSettings = EmbedSettings()

@@ -107,3 +107,16 @@ def find(root: str, suffix: str) -> Iterator[str]:
         for found in sorted(fs.find(path)):
             if found.endswith(suffix) and not found.rsplit("/", 1)[-1].startswith("."):
                 yield fs.unstrip_protocol(found) if is_remote(root) else found
+
+
+def make_folder(path: str) -> str:
+    """A local folder, made if need be; its path."""
+    os.makedirs(local_path(path), exist_ok=True)
+    return local_path(path)
+
+
+def publish(path: str, uri: str) -> None:
+    """Upload a local file that was written in a temporary folder; one that was written in place is there already."""
+    fs, target = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        fs.put_file(path, target)

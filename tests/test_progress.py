@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import progress
 from pipeline.progress import Progress, duration, line
-from pipeline.stages.ledger import Tally
+from pipeline.records.tally import Tally
 
 
 @pytest.mark.parametrize(

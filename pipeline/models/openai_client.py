@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from openai import OpenAI, OpenAIError
+from openai import APIConnectionError, OpenAI, OpenAIError
 
+from pipeline.errors import one_line
 from pipeline.models.vlm import Answer, judge, openai_messages
 from pipeline.settings import AnnotateSettings
 from pipeline.tasks import Task
@@ -42,11 +44,10 @@ class OpenAIAnnotator:
     def __init__(self, task: Task, settings: AnnotateSettings, api_key: str):
         endpoint = settings.openai
         self._task, self._settings = task, settings
-        # retried here: timeouts, 408, 409, 429 and 5xx, with exponential backoff and the server's Retry-After
         self._client = OpenAI(
             base_url=endpoint.base_url,
             api_key=api_key,
-            max_retries=endpoint.max_retries,
+            max_retries=0,  # _complete retries, under the rate limit
             timeout=endpoint.timeout_s,
         )
         self._limit = RateLimit(endpoint.requests_per_minute)
@@ -63,20 +64,44 @@ class OpenAIAnnotator:
         return list(self._pool.map(lambda clip: self._ask(*clip), clips))
 
     def _ask(self, clip_id: str, frames: list[bytes]) -> Answer:
-        self._limit.wait()
         try:
-            reply = self._client.chat.completions.create(
-                model=self._settings.openai.model,
-                messages=openai_messages(self._task, frames),  # type: ignore[arg-type]
-                response_format=self._format,  # type: ignore[arg-type]
-                temperature=self._settings.temperature,
-                max_tokens=self._settings.max_tokens,
-                extra_headers={"X-Client-Request-Id": clip_id},
-            )
+            reply = self._complete(clip_id, frames)
             usage = reply.usage
             text = reply.choices[0].message.content if reply.choices else None
         except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
-            return Answer(error=f"the endpoint failed: {' '.join(str(error).split())[:300]}")
+            return Answer(error=f"the endpoint failed: {one_line(error, 300)}")
         return judge(
             self._task, text, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None
         )
+
+    def _complete(self, clip_id: str, frames: list[bytes]) -> Any:
+        """One request, tried again after a timeout, a lost connection, a 408, 409, 429 or 5xx answer. Every try is
+        counted by the rate limit: a client that retries by itself turns a 429 into a storm of them."""
+        for attempt in range(self._settings.openai.max_retries + 1):
+            self._limit.wait()
+            try:
+                return self._client.chat.completions.create(
+                    model=self._settings.openai.model,
+                    messages=openai_messages(self._task, frames),  # type: ignore[arg-type]
+                    response_format=self._format,  # type: ignore[arg-type]
+                    temperature=self._settings.temperature,
+                    max_tokens=self._settings.max_tokens,
+                    extra_headers={"X-Client-Request-Id": clip_id},
+                )
+            except OpenAIError as error:
+                if attempt == self._settings.openai.max_retries or not _is_passing(error):
+                    raise
+                time.sleep(_pause_s(error, attempt))
+        raise AssertionError("unreachable")
+
+
+def _is_passing(error: OpenAIError) -> bool:
+    status = getattr(error, "status_code", None)
+    return isinstance(error, APIConnectionError) or status in (408, 409, 429) or (status or 0) >= 500
+
+
+def _pause_s(error: OpenAIError, attempt: int) -> float:
+    """What the server asks for in Retry-After (seconds), else 0.5 s doubled with each attempt, up to 30 s."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    return min(60.0, float(asked)) if asked.replace(".", "", 1).isdigit() else min(30.0, 0.5 * 2**attempt)

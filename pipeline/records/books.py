@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.records import lease, tables
-from pipeline.schema import VERDICTS, videos_schema
+from pipeline.schema import VERDICTS, VIDEO_FAILED, videos_schema
 
 
 @dataclass(frozen=True)
@@ -90,41 +90,44 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def open_books(root: str, *, retry_failed: bool) -> tables.Scan:
-    """Mend what a killed run left, and say what is settled. With retry_failed, what failed is forgotten first.
+def open_books(root: str, video_ids: Collection[str], *, retry_failed: bool) -> tables.Scan:
+    """Mend what a killed run left, and say what is settled of these videos. What other videos left is not touched.
 
-    The row of a video that is not finished is forgotten too: the task that opens the video again writes it anew.
+    The row of a video that is not finished is forgotten: the task that opens the video again writes it anew. With
+    retry_failed the failed clips are forgotten too, and so their videos, and those that failed as a whole.
     """
     tables.mend(root)
+    wanted = set(video_ids)
     if retry_failed:
-        tables.forget_failed_clips(root)
+        tables.forget_failed_clips(root, wanted)
     seen = tables.scan(root)
     again = {
         video_id
         for video_id, video in seen.videos.items()
-        if not seen.finished(video_id) or (retry_failed and video.status == "failed")
+        if video_id in wanted and (not seen.finished(video_id) or (retry_failed and video.status == VIDEO_FAILED))
     }
     if again:
         tables.forget_videos(root, again)
     return tables.Scan({key: video for key, video in seen.videos.items() if key not in again}, seen.clips)
 
 
-def reconcile(root: str, video_ids: Sequence[str]) -> list[str]:
-    """What does not add up after a run over these videos, each in a sentence; empty when the books balance."""
-    removed = tables.mend(root)
+def reconcile(root: str, video_ids: Collection[str]) -> list[str]:
+    """What does not add up after a run over these videos, each in a sentence; empty when the books balance.
+
+    Rows that stand twice (two writers overlapped, or Ray ran a task again in other company) are mended first: ids are
+    deterministic, so nothing is lost by it.
+    """
+    tables.mend(root)
     seen = tables.scan(root)
-    problems = [f"{removed} rows stood twice (one of each was removed)"] if removed else []
-    missing = [video_id for video_id in video_ids if video_id not in seen.videos]
+    problems = []
+    missing = sorted(set(video_ids) - seen.videos.keys())
     if missing:
         problems.append(f"{len(missing)} videos have no row (first: {missing[0]})")
-    unbalanced = [key for key, video in seen.videos.items() if len(seen.clips.get(key, ())) != video.num_clips]
+    unbalanced = sorted(key for key in set(video_ids) & seen.videos.keys() if not seen.finished(key))
     if unbalanced:
         first = unbalanced[0]
         problems.append(
             f"{len(unbalanced)} videos do not have as many clips as they say (first: {first} says "
             f"{seen.videos[first].num_clips}, has {len(seen.clips.get(first, ()))})"
         )
-    orphans = seen.clips.keys() - seen.videos.keys()
-    if orphans:
-        problems.append(f"{len(orphans)} videos have clips but no row (first: {min(orphans)})")
     return problems

@@ -91,8 +91,8 @@ class Lease:
                 self._write()
             except LeaseLost:
                 return
-            except OSError:
-                continue  # storage is away for a moment: the next beat may pass
+            except Exception:  # storage is away for a moment, with an error of its own: the next beat may pass
+                continue
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.ids import video_id
 from pipeline.settings import SourceSettings
 from pipeline.sources.lists import read_list
 from pipeline.sources.parquet import shard_rows
 
 GLOB_CHARACTERS = frozenset("*?[")
+OUTPUT_FOLDERS = ("tables", "run", "clips", "filtered_clips", "previews")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Found:
 
 
 def find_videos(
-    inputs: Iterable[str], input_lists: Iterable[str], limit: int | None, settings: SourceSettings
+    inputs: Iterable[str], input_lists: Iterable[str], limit: int | None, settings: SourceSettings, output: str = ""
 ) -> Found:
-    """Every video the inputs name, at most `limit`. Raises UserError when an input names nothing at all."""
+    """Every video the inputs name, at most `limit`, without what earlier runs wrote to `output`, should that lie in the
+    input. Raises UserError when an input names nothing at all."""
     found, seen = Found(), set()
-    for ref in _all(inputs, input_lists, settings):
+    ours = tuple(storage.join(storage.absolute(output), folder, "") for folder in OUTPUT_FOLDERS) if output else ()
+    for ref in _all(inputs, input_lists, settings, ours):
         if ref.video_id in seen:
             found.num_duplicates += 1
             continue
@@ -55,22 +58,24 @@ def find_videos(
     if not found.videos:
         raise UserError("no videos: name some with --input (a file, folder, glob or URI) or --input-list")
     if all(ref.problem == MISSING for ref in found.videos):
-        raise UserError(f"{found.videos[0].path}: no such file (--input)")
+        raise UserError(f"{found.videos[0].path}: no such file, nor any other that was named")
     return found
 
 
 MISSING = "no such file"
 
 
-def _all(inputs: Iterable[str], input_lists: Iterable[str], settings: SourceSettings) -> Iterator[VideoRef]:
+def _all(
+    inputs: Iterable[str], input_lists: Iterable[str], settings: SourceSettings, ours: tuple[str, ...]
+) -> Iterator[VideoRef]:
     for named in inputs:
-        yield from _expand(named, settings)
+        yield from _expand(named, settings, ours)
     for named in input_lists:
         for path in read_list(named):
             yield from _file(storage.absolute(path), settings)
 
 
-def _expand(named: str, settings: SourceSettings) -> Iterator[VideoRef]:
+def _expand(named: str, settings: SourceSettings, ours: tuple[str, ...]) -> Iterator[VideoRef]:
     """One --input. Listing errors are the caller's: nothing of the folder could be read."""
     location = storage.absolute(named)
     fs, path = storage.filesystem(location)
@@ -78,17 +83,17 @@ def _expand(named: str, settings: SourceSettings) -> Iterator[VideoRef]:
         if isinstance(fs, LocalFileSystem) and os.path.isfile(path):  # a name may look like a glob
             yield from _file(location, settings)
         elif GLOB_CHARACTERS & set(path) and not (isinstance(fs, LocalFileSystem) and os.path.isdir(path)):
-            yield from _files(_glob(fs, path, location), named, settings)
+            yield from _files(_glob(fs, path, location), named, settings, ours)
         elif fs.isdir(path):
-            yield from _files(_folder(fs, path, location, settings), named, settings)
+            yield from _files(_folder(fs, path, location, settings), named, settings, ours)
         else:
             yield from _literal(fs, path, location, settings)
     except UserError:
         raise
     except PermissionError as error:
-        raise UserError(f"{named}: access denied ({_short(error)}): check the credentials") from error
+        raise UserError(f"{named}: access denied ({one_line(error)}): check the credentials") from error
     except Exception as error:  # storage clients have errors of their own, without a common base
-        raise UserError(f"{named}: cannot be listed: {_short(error)}") from error
+        raise UserError(f"{named}: cannot be listed: {one_line(error)}") from error
 
 
 def _literal(fs: object, path: str, location: str, settings: SourceSettings) -> Iterator[VideoRef]:
@@ -120,11 +125,16 @@ def _glob(fs: object, path: str, location: str) -> list[str]:
 
 def _folder(fs: object, path: str, location: str, settings: SourceSettings) -> list[str]:
     endings = tuple(f".{e.lower().lstrip('.')}" for e in [*settings.extensions, "parquet"])
-    names = [name for name in fs.find(path) if name.lower().endswith(endings)]  # type: ignore[attr-defined]
+    names = [
+        name
+        for name in fs.find(path)  # type: ignore[attr-defined]
+        if name.lower().endswith(endings) and not name.rsplit("/", 1)[-1].startswith(".")  # macOS' ._x.mp4 and the like
+    ]
     return sorted(fs.unstrip_protocol(name) if storage.is_remote(location) else name for name in names)  # type: ignore[attr-defined]
 
 
-def _files(names: list[str], named: str, settings: SourceSettings) -> Iterator[VideoRef]:
+def _files(names: list[str], named: str, settings: SourceSettings, ours: tuple[str, ...]) -> Iterator[VideoRef]:
+    names = [name for name in names if not name.startswith(ours)] if ours else names
     if not names:
         raise UserError(f"{named}: no videos there (--input; file name endings: source.extensions)")
     for name in names:
@@ -137,7 +147,8 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
         shown = location.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         yield VideoRef(video_id(location), shown, shown, problem="the name is not UTF-8: rename the file")
         return
-    if not location.lower().endswith(".parquet"):
+    is_shard = location.lower().endswith(".parquet")
+    if not is_shard or not (storage.is_remote(location) or os.path.isfile(location)):
         yield VideoRef(video_id(location), location, location)
         return
     try:
@@ -147,7 +158,7 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
     except UserError:
         raise
     except Exception as error:
-        yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {_short(error)}")
+        yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {one_line(error)}")
 
 
 def _is_utf8(name: str) -> bool:
@@ -157,7 +168,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

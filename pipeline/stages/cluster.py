@@ -7,7 +7,9 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
+# Read when ray is imported: no usage reports, and patience with a machine that is busy when Ray starts.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
 import ray
 from ray import cloudpickle

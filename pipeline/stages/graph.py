@@ -15,13 +15,13 @@ from pipeline.schema import in_flight
 from pipeline.settings import CurateSettings, ResourceSettings
 from pipeline.sources import VideoRef
 from pipeline.stages import cluster
-from pipeline.stages.annotate import AskEndpoint, Label
+from pipeline.stages.annotate import Label
+from pipeline.stages.cut import Cut
 from pipeline.stages.embed import Embed
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.screen import Screen
 from pipeline.stages.settle import Settle
 from pipeline.stages.split import SplitVideos
-from pipeline.stages.vllm import VllmAnnotator
 from pipeline.tasks import Task
 
 SHARD_ROWS_PER_TASK = 64  # rows of one row group that one task reads in a single pass
@@ -62,7 +62,7 @@ class Graph:
             operator,
             batch_size=None,
             batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=resources.split_tasks) if resources.split_tasks else None,
+            compute=_tasks(resources.split_tasks),
             **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
         )
 
@@ -77,8 +77,12 @@ class Graph:
         """1 -> 1. vllm: GPU, one engine a GPU in a fixed pool. labels: CPU actors. openai: one actor, which waits."""
         settings, resources = self.settings.annotate, self.settings.resources
         if settings.annotator == "vllm":
+            from pipeline.stages.vllm import VllmAnnotator  # engines and clients are slow to import: only if used
+
             return VllmAnnotator(self.settings, self.task, self.ledger)(clips, in_flight(self.books.clips))
         if settings.annotator == "openai":
+            from pipeline.stages.endpoint import AskEndpoint
+
             # one actor: the rate limit is the endpoint's, not a worker's
             api_key = os.environ.get("OPENAI_API_KEY") or "none"
             batch = max(resources.batch_size, settings.openai.max_concurrency)
@@ -90,18 +94,35 @@ class Graph:
         pool = cluster.actors(self.settings.resources.embed_actors)
         return self._pool(clips, Embed, pool, self.settings.embed, self.ledger)
 
+    def cut(self, clips: Dataset) -> Dataset:
+        """CPU, 1 -> 1: opens videos once more and encodes around the cuts; what is not kept passes through."""
+        if self.settings.clips.mode == "none":
+            return clips
+        return clips.map_batches(
+            Cut(self.settings, self.ledger),
+            batch_size=self.settings.resources.clips_per_part,
+            batch_format="pyarrow",
+            compute=_tasks(self._resources.cut_tasks),
+            **self._light,
+        )
+
     def settle(self, clips: Dataset) -> Dataset:
         """CPU, N -> 1: writes parts; light, so a fraction of a core."""
         return clips.map_batches(
             Settle(self.books, self.ledger),
             batch_size=self.settings.resources.clips_per_part,
             batch_format="pyarrow",
-            **cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources)),
+            **self._light,
         )
 
     @property
     def _resources(self) -> ResourceSettings:
         return self.settings.resources
+
+    @property
+    def _light(self) -> dict[str, Any]:
+        """What every operator but the split and the engine reserves, and where."""
+        return cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources))
 
     def _pool(
         self, clips: Dataset, operator: type, size: int, *arguments: Any, batch_size: int | None = None
@@ -112,7 +133,7 @@ class Graph:
             batch_size=batch_size or self.settings.resources.batch_size,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=size),
-            **cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources)),
+            **self._light,
         )
 
     def _blocks(self, refs: Sequence[VideoRef]) -> Iterator[list[VideoRef]]:
@@ -130,3 +151,8 @@ class Graph:
 def _refs_table(refs: Sequence[VideoRef], settled: dict[str, list[str]]) -> pa.Table:
     rows = [{**asdict(ref), "settled": settled.get(ref.video_id)} for ref in refs]
     return pa.Table.from_pylist(rows, REFS)
+
+
+def _tasks(size: int | None) -> TaskPoolStrategy | None:
+    """So many tasks at the same time; None for as many as there is room for."""
+    return TaskPoolStrategy(size=size) if size else None

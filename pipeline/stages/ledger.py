@@ -4,27 +4,16 @@ The tables are the truth; the ledger is only ever read for people and for summar
 """
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-
-@dataclass
-class Tally:
-    """videos by status; clips by verdict; rows, busy seconds and the nodes (Ray's ids) they ran on by stage."""
-
-    videos: Counter[str] = field(default_factory=Counter)
-    clips: Counter[str] = field(default_factory=Counter)
-    found: int = 0
-    rows: Counter[str] = field(default_factory=Counter)
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    nodes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    decoded_s: float = 0.0
+from pipeline.records.tally import Tally
 
 
 class _Ledger:

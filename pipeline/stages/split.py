@@ -1,5 +1,6 @@
 """Videos in, clips out. What is decided here (rejected clips, the videos' own rows) is settled here."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -105,6 +106,7 @@ class SplitVideos:
             video_codec=info.video_codec,
             settings_hash=self.settings_hash,
             frames=clip.frames,
+            ref=json.dumps(asdict(ref)),
         )
         if clip.quality:
             row.update(asdict(clip.quality))

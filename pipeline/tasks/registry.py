@@ -55,6 +55,7 @@ def _constrain(node: Any) -> None:
     if isinstance(node, dict):
         if node.get("type") == "object":
             node["additionalProperties"] = False
+            node["required"] = list(node.get("properties", ()))  # a default would be a guess
         if node.get("type") == "string" and not {"enum", "const", "pattern", "format"} & node.keys():
             low, high = node.pop("minLength", 0), node.pop("maxLength", "")
             node["pattern"] = f"^[ !#-\\[\\]-\U0010ffff]{{{low},{high}}}$"
@@ -82,8 +83,6 @@ def register_task(task: Task) -> Task:
 
 def tasks() -> dict[str, Task]:
     """All registered tasks by name."""
-    from pipeline.tasks import curate, labels  # noqa: F401  (importing them registers them)
-
     return dict(_TASKS)
 
 
@@ -108,10 +107,12 @@ def load_module(path: str) -> ModuleType:
         raise UserError(f"annotate.module: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    for again in [each.name for each in _TASKS.values() if each.response.__module__ == name]:
+        del _TASKS[again]  # the file was loaded before: it may have changed
     try:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"annotate.module: {path} failed: {type(error).__name__}: {error}") from error
     return module

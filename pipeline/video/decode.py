@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -14,11 +14,13 @@ import av.stream
 
 from pipeline.errors import BadVideo
 
-av.logging.set_level(av.logging.PANIC)  # a broken file is reported as a row, not as decoder chatter on stderr
+# A broken file is reported as a row, not as decoder chatter on stderr. None rather than a level: with any level PyAV
+# takes the interpreter's lock for each error, and closing a codec that has threads of its own then waits for ever.
+av.logging.set_level(None)
 
 MAX_DAMAGED_PACKETS = 200  # after so many undecodable packets in a row the rest is not worth waiting for
 PLAYLISTS = {"concat", "hls", "dash"}  # formats that open other files, which a forged video must not
-EARLY_END_S = 1.0  # a video that ends this much, and 5 %, before its declared duration is truncated
+EARLY_END_S = 1.0  # a video that ends this much, and 1 %, before its declared duration is truncated
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,34 @@ class VideoReader:
     source: a local path or a seekable binary file object.
     max_megapixels: larger frames are refused before any is decoded (a forged header must not cost memory).
     threads: decoder threads; 1 is best where many videos are decoded at once.
+    on_audio: is handed the packets of the first audio stream as they come by, so that one pass serves both.
     Raises BadVideo on opening: missing, not a regular file, empty, no video, no video stream, absurd size, truncated.
     """
 
-    def __init__(self, source: str | BinaryIO, *, max_megapixels: float, threads: int = 1):
+    def __init__(
+        self,
+        source: str | BinaryIO,
+        *,
+        max_megapixels: float,
+        threads: int = 1,
+        on_audio: Callable[[av.Packet], None] | None = None,
+    ):
         self._max_pixels = int(max_megapixels * 1e6)
         num_bytes = _num_bytes(source)
-        self._container = _open_container(source)
+        self._container = open_container(source)
         try:
-            self._stream = _video_stream(self._container)
-            self._tick_s = float(self._stream.time_base or 1 / av.time_base)
+            self.stream = video_stream(self._container)
+            self.audio_stream = next(iter(self._container.streams.audio), None)
+            self._on_audio = on_audio
+            self._tick_s = float(self.stream.time_base or 1 / av.time_base)
             self.info = self._describe(num_bytes)
             self._refuse_truncated(num_bytes)
         except BaseException:
             self._container.close()
             raise
-        self._stream.codec_context.thread_count = threads
-        self._stream.codec_context.thread_type = "AUTO"
-        self._stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
+        self.stream.codec_context.thread_count = threads
+        self.stream.codec_context.thread_type = "AUTO"
+        self.stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
         self.end_s = 0.0  # end of the last frame read so far
         self.ended_early: str | None = None  # why the frames stopped before the declared end, once they have
 
@@ -111,7 +123,8 @@ class VideoReader:
 
     def _decode(self) -> Iterator[tuple[av.VideoFrame, bool]]:
         damaged_in_a_row, damaged = 0, False
-        packets = self._container.demux(self._stream)
+        heard = [self.audio_stream] if self._on_audio and self.audio_stream is not None else []
+        packets = self._container.demux(self.stream, *heard)
         while True:
             try:
                 packet = next(packets)
@@ -120,28 +133,31 @@ class VideoReader:
                     self.ended_early = f"the last {damaged_in_a_row} packets cannot be decoded"
                 return
             except (av.error.FFmpegError, OSError) as error:
-                self.ended_early = f"reading stopped: {_message(error)}"
+                self.ended_early = f"reading stopped: {message(error)}"
                 return
+            if self._on_audio and packet.stream is not self.stream:
+                self._on_audio(packet)
+                continue
             try:
-                for frame in packet.decode():
+                for frame in self.stream.codec_context.decode(packet):
                     yield frame, damaged
                     damaged_in_a_row, damaged = 0, False
             except av.error.FFmpegError as error:
                 damaged_in_a_row, damaged = damaged_in_a_row + 1, True
                 if damaged_in_a_row > MAX_DAMAGED_PACKETS:
-                    self.ended_early = f"decoding stopped: {_message(error)}"
+                    self.ended_early = f"decoding stopped: {message(error)}"
                     return
 
     def _check_end(self) -> None:
         declared_s = self.info.duration_s
-        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.05 * declared_s):
+        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.01 * declared_s):
             self.ended_early = "the file ends early"
         if self.ended_early:
             of_s = f" of {declared_s:.1f} s" if declared_s else ""
             self.ended_early += f" (decoded {self.end_s:.1f} s{of_s})"
 
     def _describe(self, num_bytes: int | None) -> VideoInfo:
-        stream, context = self._stream, self._stream.codec_context
+        stream, context = self.stream, self.stream.codec_context
         width, height = context.width, context.height
         if width <= 0 or height <= 0:
             raise BadVideo("the video stream has no frame size")
@@ -163,8 +179,8 @@ class VideoReader:
         )
 
     def _declared_duration_s(self) -> float | None:
-        if self._stream.duration:
-            return self._stream.duration * self._tick_s
+        if self.stream.duration:
+            return self.stream.duration * self._tick_s
         only_video = not self._container.streams.audio
         return self._container.duration / av.time_base if self._container.duration and only_video else None
 
@@ -177,7 +193,7 @@ class VideoReader:
 
     def _refuse_truncated(self, num_bytes: int | None) -> None:
         """MP4 keeps an index of every packet: when it points past the end of the file, the file was cut off."""
-        index = self._stream.index_entries
+        index = self.stream.index_entries
         if not num_bytes or not len(index):
             return
         needed = max(index[i].pos + index[i].size for i in range(max(0, len(index) - 32), len(index)))
@@ -189,8 +205,10 @@ def _num_bytes(source: str | BinaryIO) -> int | None:
     if isinstance(source, str):
         try:
             status = os.stat(source)
+        except FileNotFoundError as error:
+            raise BadVideo("no such file") from error
         except OSError as error:
-            raise BadVideo(_message(error)) from error
+            raise BadVideo(message(error)) from error
         if not stat.S_ISREG(status.st_mode):
             raise BadVideo("not a regular file")
         size = status.st_size
@@ -203,19 +221,22 @@ def _num_bytes(source: str | BinaryIO) -> int | None:
     return size
 
 
-def _open_container(source: str | BinaryIO) -> av.container.InputContainer:
+def open_container(source: str | BinaryIO) -> av.container.InputContainer:
+    """The container of a path, or of a file object from its beginning. Raises BadVideo when it is none."""
+    if not isinstance(source, str):
+        source.seek(0)  # it may have been read before
     try:
         # "file:" keeps ffmpeg from reading a name such as "a:b.mp4" as a protocol
         container = av.open(f"file:{source}" if isinstance(source, str) else source, "r", metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise BadVideo(f"not a readable video: {_message(error)}") from error
+        raise BadVideo(f"not a readable video: {message(error)}") from error
     if not PLAYLISTS.isdisjoint(container.format.name.split(",")):
         container.close()
         raise BadVideo(f"not a readable video: a playlist ({container.format.name}) of other files")
     return container
 
 
-def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:  # cover art is no video
             if stream.codec_context is None:
@@ -224,5 +245,5 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     raise BadVideo("no video stream")
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()

@@ -22,7 +22,7 @@ class Sample:
 
 
 class Sampler:
-    """Pictures at even distances, thinned out as a clip grows: never more than six for each picture wanted.
+    """Pictures at even distances, thinned out as a clip grows, but never so far that the shortest clip has none.
 
     A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
     """
@@ -31,6 +31,7 @@ class Sampler:
         self._per_clip = per_clip
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = self._gap_s = min_clip_s / per_clip / 1.5
+        self._max_gap_s = min_clip_s / 2
         self._samples: list[Sample] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
 
@@ -40,7 +41,7 @@ class Sampler:
             self._recent.popleft()
         if not self._samples or time_s >= self._samples[-1].time_s + self._gap_s:
             self._samples.append(Sample(time_s, picture(), self._motion_to(time_s, gray)))
-            if len(self._samples) > 6 * self._per_clip:
+            if len(self._samples) > 6 * self._per_clip and self._gap_s <= self._max_gap_s / 2:
                 self._samples, self._gap_s = self._samples[::2], self._gap_s * 2
         self._recent.append((time_s, gray))
 

@@ -47,6 +47,8 @@ def cluster(s3: str) -> Iterator[None]:
 
     import ray
 
+    import pipeline.stages.cluster  # noqa: F401  (sets how patiently Ray starts)
+
     # a dashboard and usage reports would only slow the start down
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import duckdb
 import numpy as np
 import pandas as pd
@@ -14,8 +15,15 @@ import pytest
 
 from pipeline import curate
 from pipeline.errors import UserError
-from pipeline.schema import CLIP_COLUMNS, VIDEO_COLUMNS
+from pipeline.records.books import Books
+from pipeline.records.lease import Lease
+from pipeline.schema import CLIP_COLUMNS, VIDEO_COLUMNS, clips_schema
 from pipeline.settings import CurateSettings, SplitSettings
+from pipeline.sources import find_videos
+from pipeline.stages.graph import Graph
+from pipeline.stages.ledger import Ledger
+from pipeline.stages.split import MAX_DEATHS
+from pipeline.tasks import task
 from tests.e2e.conftest import clips_table, videos_table
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -47,6 +55,20 @@ def test_every_clip_has_its_row_and_every_column(curated: Path):
         else:
             assert row["embedding"] is None
     assert {"streetcar"} <= {label for row in bikes for label in row["labels"] or ()}
+
+
+def test_kept_clips_have_files_of_exactly_their_frames(curated: Path):
+    rows = clips_table(curated)
+    assert {row["clip_path"] is not None for row in rows if row["verdict"] == "kept"} == {True}
+    assert {row["clip_path"] for row in rows if row["verdict"] != "kept"} == {None}
+    assert {path.name for path in (curated / "clips").iterdir()} == {
+        f"{r['clip_id']}.mp4" for r in rows if r["clip_path"]
+    }
+    for row in rows:
+        if row["clip_path"]:
+            with av.open(str(curated / row["clip_path"])) as container:
+                assert sum(1 for _ in container.decode(video=0)) == row["num_frames"]
+                assert bool(container.streams.audio) == row["video_uri"].endswith("bigbuckbunny.mp4")
 
 
 def test_videos_table_agrees_with_the_clips(curated: Path):
@@ -118,3 +140,19 @@ def test_videos_in_parquet_shards(real_clips: Path, tmp_path: Path):
     assert "no bytes" in videos_by_row["3"]["error"]
     bikes = [row["start_s"] for row in clips_table(tmp_path / "out") if row["video_uri"].endswith("#row=0")]
     assert bikes == pytest.approx(BIKES_SHOTS_S)
+
+
+def test_a_video_that_kills_its_workers_is_given_up(real_clips: Path, tmp_path: Path):
+    """A decoder that crashes takes its worker with it; Ray tries again, but not for ever the same video."""
+    settings = CurateSettings(input=[str(real_clips / "bikes.mp4")], output=str(tmp_path))
+    (ref,) = find_videos(settings.input, [], None, settings.source).videos
+    ledger = Ledger.start()
+    for _ in range(MAX_DEATHS):
+        ledger.begin(ref.video_id)  # opened, and never ended
+    with Lease(settings.output) as lease:
+        books = Books(settings.output, clips_schema(task("labels").response), lease.token)
+        graph = Graph(settings, task("labels"), books, "hash", ledger)
+        assert graph.split(graph.read([ref], {})).count() == 0
+    (row,) = videos_table(tmp_path)
+    assert (row["status"], row["num_clips"]) == ("failed", 0)
+    assert "workers died 2 times while it was open" in row["error"]

