@@ -111,7 +111,10 @@ class Stage:
 
 @dataclass
 class Plan:
-    """What was found out: `kept` is the fraction of the clips that passes quality and screen; `problems` is why the run would fail, `notes` what is worth knowing."""
+    """What was found out. kept: the fraction of the clips that passes quality and screen.
+
+    `problems` is why the run would fail, `notes` what is worth knowing.
+    """
 
     videos: int = 0
     probed: list[VideoInfo] = field(default_factory=list)
