@@ -3,10 +3,10 @@
 
 import sys
 
-from pipeline import cli, curate
+from pipeline import cli
 from pipeline.settings import CurateSettings
 
-JOBS = {"curate": (CurateSettings, curate.run)}
+JOBS = {"curate": (CurateSettings, "pipeline.curate")}
 
 if __name__ == "__main__":
     cli.set_native_chatter_aside()

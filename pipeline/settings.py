@@ -149,8 +149,8 @@ class AnnotateSettings(Group):
 class EmbedSettings(Group):
     """The clip embedding: mean over the frames, unit length."""
 
-    embedder: Literal["efficientnet", "clip"] = "efficientnet"
-    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32"""
+    embedder: Literal["efficientnet", "clip", "none"] = "efficientnet"
+    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32; none: the column stays empty"""
     clip_model: str = "openai/clip-vit-base-patch32"
     """hub name or local folder of a CLIP model"""
 
