@@ -6,22 +6,19 @@ configs/prices.yaml, whose rates and prices are there to be edited.
 
 import math
 import os
-import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from pipeline import deploy, storage
 from pipeline.curate import choose_task
+from pipeline.deploy import preflight
+from pipeline.deploy.files import COMPUTE, PRICES
+from pipeline.deploy.placement import node_groups, offers, placement, pools
+from pipeline.deploy.prices import Prices, Rates, read_prices, read_yaml
 from pipeline.errors import BadVideo, UserError
 from pipeline.progress import duration
-from pipeline.settings import OPERATIONAL, CurateSettings, gpus_per_engine
+from pipeline.settings import PlanSettings, gpus_per_engine
 from pipeline.sources import VideoRef, find_videos, open_videos
 from pipeline.video.decode import VideoInfo, VideoReader
 
@@ -29,69 +26,6 @@ HD_PIXELS = 1280 * 720  # what the split's rate is given for
 OBJECT_STORE = 0.3  # the part of a node's memory that Ray takes for its object store
 IDLE = 0.5  # a side that is busy for less than this part of the time is worth a word
 ROOT = Path(__file__).parents[1]
-
-
-class PlanSettings(CurateSettings):
-    """What a curate run with the same options would do, need and cost, and why it would fail. Starts nothing."""
-
-    output: str = Field(default="out", json_schema_extra=OPERATIONAL)
-    """where the run would write to"""
-    prices: str = Field(default="configs/prices.yaml", json_schema_extra=OPERATIONAL)
-    """a YAML table of machines, prices and rates"""
-    compute: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
-    """the machines (by default cluster_compute.yaml where labels or a GPU type are asked for, else this machine)"""
-    probe: int = Field(default=5, ge=1, json_schema_extra=OPERATIONAL)
-    """videos opened to learn codec, duration and size (count)"""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Node(_Table):
-    """A kind of machine; prices in USD an hour."""
-
-    cpus: float
-    memory_gib: float
-    gpus: int = 0
-    accelerator: str | None = None
-    usd_per_hour: float
-    spot_usd_per_hour: float | None = None
-
-
-class Rates(_Table):
-    """How fast things go: seconds of one core, clips a second, fractions."""
-
-    split_cpu_s_per_video_s: float
-    clips_per_video_s: float
-    survive_quality: float
-    survive_screen: float
-    screen_cpu_s_per_frame: float
-    labels_cpu_s_per_frame: float
-    embed_cpu_s_per_frame: dict[str, float]
-    cut_cpu_s_per_video_s: dict[str, float]
-    openai_clips_per_s: float
-    vllm_clips_per_s: dict[str, float]
-
-
-class Memory(_Table):
-    """What one worker of a stage takes at most (GiB)."""
-
-    split_gib: float
-    screen_gib: float
-    labels_gib: float
-    embed_gib: dict[str, float]
-    cut_gib: float
-    vllm_host_gib: float
-
-
-class Prices(_Table):
-    """configs/prices.yaml."""
-
-    nodes: dict[str, Node]
-    rates: Rates
-    memory: Memory
-    output_kib_per_clip: float
 
 
 @dataclass(frozen=True)
@@ -148,7 +82,7 @@ def make(settings: PlanSettings) -> Plan:
     """Everything that can be known. Problems are collected, so that one look shows them all."""
     prices, plan = read_prices(settings.prices), Plan()
     on_cluster, compute = _machines(settings)
-    groups = deploy.node_groups(compute, {name: node.model_dump() for name, node in prices.nodes.items()})
+    groups = node_groups(compute, {name: node.model_dump() for name, node in prices.nodes.items()})
     plan.machines = groups if on_cluster else [_this_machine()]
     _check_settings(settings, plan)
     _look_at_videos(settings, prices.rates, plan)
@@ -159,31 +93,10 @@ def make(settings: PlanSettings) -> Plan:
     _check_memory(settings, plan)
     if on_cluster:
         table = {name: node.model_dump() for name, node in prices.nodes.items()}
-        plan.problems += deploy.placement(settings, compute, table)
-        plan.problems += _versions()
-    plan.problems += [*_credentials(settings), *_models(settings), *_output(settings.output)]
+        plan.problems += placement(settings, compute, table)
+        plan.problems += preflight.versions(str(ROOT))
+    plan.problems += [*preflight.credentials(settings), *preflight.models(settings), *preflight.output(settings.output)]
     return plan
-
-
-def read_prices(location: str) -> Prices:
-    """The table. Raises UserError, naming the key, for one that cannot be used."""
-    content = _read_yaml(location, "--prices")
-    try:
-        return Prices.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{location}: {where}: {first['msg'].lower()}") from error
-
-
-def _read_yaml(location: str, flag: str) -> Any:
-    data = storage.read(storage.absolute(location))
-    if data is None:
-        raise UserError(f"{flag} {location}: no such file")
-    try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 # Machines
@@ -195,8 +108,8 @@ def _machines(settings: PlanSettings) -> tuple[bool, dict[str, Any]]:
     asks = resources.cpu_label_selector or resources.gpu_label_selector or resources.accelerator_type
     if settings.compute is None and not asks:
         return False, {}
-    location = settings.compute or str(ROOT / deploy.COMPUTE)
-    content = _read_yaml(location, "--compute")
+    location = settings.compute or str(ROOT / COMPUTE)
+    content = read_yaml(location, "--compute")
     if not isinstance(content, dict):
         raise UserError(f"{location}: not a compute config")
     return True, content
@@ -306,9 +219,9 @@ def stages(settings: PlanSettings, prices: Prices, plan: Plan) -> Iterator[Stage
         work = looked_at * frames * rates.screen_cpu_s_per_frame
         yield Stage("screen", sizes["screen"], reserves, group, memory.screen_gib, work / sizes["screen"])
     yield _annotate(settings, prices, plan, annotated, group)
-    name = settings.embed.embedder
-    work = annotated * frames * rates.embed_cpu_s_per_frame[name]
-    yield Stage("embed", sizes["embed"], reserves, group, memory.embed_gib[name], work / sizes["embed"])
+    if (name := settings.embed.embedder) != "none":
+        work = annotated * frames * rates.embed_cpu_s_per_frame[name]
+        yield Stage("embed", sizes["embed"], reserves, group, memory.embed_gib[name], work / sizes["embed"])
     if "cut" in sizes:  # tasks, not actors: they take what room the others leave
         work = plan.seconds * plan.kept * rates.cut_cpu_s_per_video_s[settings.clips.mode] * scale
         yield Stage("cut", sizes["cut"], reserves, group, memory.cut_gib, work / sizes["cut"])
@@ -339,7 +252,7 @@ def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, 
     """Workers of each CPU stage: as configured, else what the run would take on this many CPUs."""
     cpus, resources = _total(machines, "cpus"), settings.resources
     pool = max(1, math.floor(cpus / 4))
-    sizes = dict(deploy.pools(settings))
+    sizes = dict(pools(settings))
     configured = {
         "screen": resources.screen_actors,
         "embed": resources.embed_actors,
@@ -360,7 +273,7 @@ def _total(machines: list[dict[str, Any]], what: str) -> int:
 
 
 def _group(machines: list[dict[str, Any]], labels: Mapping[str, str], *, gpus: bool) -> str:
-    fitting = [group for group in machines if deploy.offers(group, labels) and (group["gpus"] or not gpus)]
+    fitting = [group for group in machines if offers(group, labels) and (group["gpus"] or not gpus)]
     names = [
         f"{g['name']} ({g['max_nodes']} x {g['instance_type']})" if g["instance_type"] else g["name"] for g in fitting
     ]
@@ -398,13 +311,13 @@ def _describe_time_and_cost(compute: Mapping[str, Any] | None, prices: Prices, p
             continue
         usd += count * (node.spot_usd_per_hour if spot and node.spot_usd_per_hour else node.usd_per_hour)
     plan.lines.append(f"cost      about {usd * longest.busy_s / 3600:,.2f} USD ({usd:,.2f} an hour with all nodes)")
-    plan.problems += [f"{deploy.PRICES}: nodes: no {name}: its price is unknown" for name in unpriced]
+    plan.problems += [f"{PRICES}: nodes: no {name}: its price is unknown" for name in unpriced]
 
 
 def _rented(compute: Mapping[str, Any]) -> Iterator[tuple[str, int, bool]]:
     """Instance type, nodes at most, spot or not."""
     yield str((compute.get("head_node") or {}).get("instance_type")), 1, False
-    for group in deploy.node_groups(dict(compute), {}):
+    for group in node_groups(dict(compute), {}):
         yield str(group["instance_type"]), group["max_nodes"], group["spot"]
 
 
@@ -437,73 +350,6 @@ def _check_settings(settings: PlanSettings, plan: Plan) -> None:
         choose_task(settings)
     except UserError as error:
         plan.problems.append(str(error))
-
-
-def _versions() -> list[str]:
-    """The image's Ray, the pinned one and the one here are the same."""
-    missing = deploy.missing(str(ROOT))
-    if missing:
-        return missing
-    pinned = deploy.requirements(str(ROOT))["ray"].partition("==")[2]
-    here = version("ray")
-    other = [f"ray {here} is installed here, {deploy.REQUIREMENTS} pins {pinned}: make setup"] if here != pinned else []
-    return deploy.image(str(ROOT)) + other
-
-
-def _credentials(settings: PlanSettings) -> list[str]:
-    """Tokens that are needed and not in the environment. (Buckets were asked when they were listed.)"""
-    found = []
-    if any(uri.startswith("hf://") for uri in [*settings.input, *settings.input_list]) and not os.environ.get(
-        "HF_TOKEN"
-    ):
-        found.append("no HF_TOKEN in the environment: hf:// inputs may need it (accept the licence on the hub, too)")
-    default = type(settings.annotate.openai).model_fields["base_url"].default
-    endpoint = settings.annotate.annotator == "openai" and settings.annotate.openai.base_url == default
-    if endpoint and not os.environ.get("OPENAI_API_KEY"):
-        found.append("no OPENAI_API_KEY in the environment: annotate.annotator openai needs it")
-    return found
-
-
-def _models(settings: PlanSettings) -> list[str]:
-    """Models that are neither a folder nor in the hub's cache nor to be had from the hub."""
-    if settings.dry_run:
-        return []
-    wanted = {"annotate.vllm.model": settings.annotate.vllm.model} if settings.annotate.annotator == "vllm" else {}
-    if settings.embed.embedder == "clip":
-        wanted["embed.clip_model"] = settings.embed.clip_model
-    return [problem for key, model in wanted.items() if (problem := _unreachable(key, model))]
-
-
-def _unreachable(key: str, model: str) -> str | None:
-    if os.path.isdir(model):
-        return None if os.path.isfile(os.path.join(model, "config.json")) else f"{key}: no config.json in {model}"
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    try:
-        if isinstance(try_to_load_from_cache(model, "config.json"), str):
-            return None
-        HfApi().model_info(model, timeout=5)
-    except Exception as error:  # no network, no such model, no permission: each has a class of its own
-        return f"{key}: {model} cannot be reached: {' '.join(str(error).split())[:160] or type(error).__name__}"
-    return None
-
-
-def _output(output: str) -> list[str]:
-    """Whether the output can be written to: a bucket by writing, a folder by its nearest existing parent."""
-    try:
-        if storage.is_remote(output):
-            probe = storage.join(output, "run", f".plan-{uuid.uuid4().hex}")
-            storage.write(probe, b"")
-            storage.remove(probe)
-        else:
-            parent = Path(storage.local_path(output))
-            while not parent.exists():
-                parent = parent.parent
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-    except Exception as error:  # storage clients have errors of their own, without a common base
-        return [f"--output {output}: cannot be written: {' '.join(str(error).split())[:160] or type(error).__name__}"]
-    return []
 
 
 def _marked(mark: str, lines: list[str]) -> list[str]:

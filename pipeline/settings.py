@@ -155,8 +155,8 @@ class AnnotateSettings(Group):
 class EmbedSettings(Group):
     """The clip embedding: mean over the frames, unit length."""
 
-    embedder: Literal["efficientnet", "clip"] = "efficientnet"
-    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32"""
+    embedder: Literal["efficientnet", "clip", "none"] = "efficientnet"
+    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32; none: the column stays empty"""
     clip_model: str = "openai/clip-vit-base-patch32"
     """hub name or local folder of a CLIP model"""
 
@@ -232,6 +232,19 @@ class CurateSettings(RunSettings):
     annotate: AnnotateSettings = AnnotateSettings()
     embed: EmbedSettings = EmbedSettings()
     resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
+
+
+class PlanSettings(CurateSettings):
+    """What a curate run with the same options would do, need and cost, and why it would fail. Starts nothing."""
+
+    output: str = Field(default="out", json_schema_extra=OPERATIONAL)
+    """where the run would write to"""
+    prices: str = Field(default="configs/prices.yaml", json_schema_extra=OPERATIONAL)
+    """a YAML table of machines, prices and rates"""
+    compute: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """the machines (by default cluster_compute.yaml where labels or a GPU type are asked for, else this machine)"""
+    probe: int = Field(default=5, ge=1, json_schema_extra=OPERATIONAL)
+    """videos opened to learn codec, duration and size (count)"""
 
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from pipeline import cli, plan
+from pipeline.deploy import preflight
 from pipeline.errors import UserError
-from pipeline.plan import PlanSettings
-from pipeline.settings import AnnotateSettings, EmbedSettings, ResourceSettings, VllmSettings
+from pipeline.settings import AnnotateSettings, EmbedSettings, PlanSettings, ResourceSettings, VllmSettings
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ResourceSettings(
@@ -125,7 +125,7 @@ def test_what_would_fail_is_a_problem_and_exit_code_2(
         ({"cpu_label_selector": {"role": "elsewhere"}}, "offers role=elsewhere"),
         ({"gpu_label_selector": {"role": "cpu"}}, "gpu_label_selector"),
         ({"vllm_replicas": 9}, "need 9 GPUs"),
-        ({"split_tasks": 100}, "reserve 105 CPUs"),
+        ({"split_tasks": 100}, "reserve 106 CPUs"),
         ({"screen_actors": 400}, "memory: the workers on a node of cpu need"),
     ],
 )
@@ -148,8 +148,8 @@ def test_videos_without_a_codec_are_told(clips_folder: Path, tmp_path: Path):
 
 
 def test_another_ray_than_the_images_is_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plan, "version", lambda package: "2.59.0")
-    assert plan._versions() == ["ray 2.59.0 is installed here, requirements.txt pins 2.60.0: make setup"]
+    monkeypatch.setattr(preflight, "version", lambda package: "2.59.0")
+    assert preflight.versions(str(ROOT)) == ["ray 2.59.0 is installed here, requirements.txt pins 2.60.0: make setup"]
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,7 @@ def test_a_broken_table_is_one_line(clips_folder: Path, tmp_path: Path, text: st
 def test_a_misspelt_key_in_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     config = tmp_path / "run.yaml"
     config.write_text("split: {max_clip: 3}\n")
-    assert cli.run({"plan": (PlanSettings, plan.run)}, ["plan", "--config", str(config), "--input", "x.mp4"]) == 2
+    assert (
+        cli.run({"plan": (PlanSettings, "pipeline.plan")}, ["plan", "--config", str(config), "--input", "x.mp4"]) == 2
+    )
     assert "unknown key split.max_clip: did you mean split.max_clip_s?" in capsys.readouterr().err

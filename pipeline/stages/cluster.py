@@ -24,7 +24,8 @@ def connect(resources: ResourceSettings) -> str:
     """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; returns what it is, in a line."""
     warnings.filterwarnings("ignore")
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        # a Ray of the run's own needs no dashboard; `ray start --head` brings one
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     logging.getLogger("ray").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False

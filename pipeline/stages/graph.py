@@ -17,7 +17,7 @@ from pipeline.sources import VideoRef
 from pipeline.stages import cluster
 from pipeline.stages.annotate import Label
 from pipeline.stages.cut import Cut
-from pipeline.stages.embed import Embed
+from pipeline.stages.embed import Embed, keep_without
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.screen import Screen
 from pipeline.stages.settle import Settle
@@ -91,6 +91,8 @@ class Graph:
 
     def embed(self, clips: Dataset) -> Dataset:
         """CPU, 1 -> 1: a model that is loaded once, so actors; one forward for a whole batch."""
+        if self.settings.embed.embedder == "none":
+            return clips.map_batches(keep_without, batch_size=None, batch_format="pyarrow", **self._light)
         pool = cluster.actors(self.settings.resources.embed_actors)
         return self._pool(clips, Embed, pool, self.settings.embed, self.ledger)
 
