@@ -120,7 +120,7 @@ def settings() -> CurateSettings:
             cpus_per_split=0.5,
             cpus_per_actor=0.2,
             screen_actors=2,
-            embed_actors=2,
+            embed_actors=1,
             videos_per_task=1,
             clips_per_part=2,
             batch_size=1,

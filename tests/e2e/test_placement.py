@@ -45,7 +45,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
 
 def test_cpu_work_runs_on_cpu_nodes_and_the_engine_on_its_gpu(outcome: tuple[dict, Path]):
     stages = outcome[0]["stages"]
-    assert set(stages) == {"split", "screen", "request", "engine", "annotate", "embed", "write"}
+    assert set(stages) == {"split", "screen", "request", "engine", "annotate", "embed", "cut", "write"}
     for stage, nodes in stages.items():
         allowed = {"gpu"} if stage == "engine" else {"cpu-1", "cpu-2"}
         assert nodes, stage
