@@ -92,24 +92,28 @@ def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return clips, videos
 
 
-def test_the_driver_is_killed(start: Start, undisturbed: tuple[list, list], tmp_path: Path):
+def test_the_driver_is_interrupted_and_killed(start: Start, undisturbed: tuple[list, list], tmp_path: Path):
     output, rng = tmp_path / "out", random.Random()
     redone: set[str] = set()
     with Endpoint(delay_s=0.2) as endpoint:
-        for attempt in range(2):
+        for number in (signal.SIGINT, signal.SIGKILL, None):
+            had, began = settled(output), time.time()
+            before = {row["clip_id"] for row in clips_table(output)} if had else set()
             process = start(output, endpoint.url)
-            wait_for_parts(process, output, settled(output) + rng.randint(1, 5))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            time.sleep(2)  # its workers follow it
-            assert settled(output) > attempt
-            before = {row["clip_id"] for row in clips_table(output)}
-            restarted = time.time()
-            redone |= {clip for at, clip in endpoint.log if at > restarted and clip in before}
-        url_kept = endpoint.url
-        process = start(output, url_kept)
-        assert process.wait(DEADLINE_S) == 0
-        redone |= {clip for at, clip in endpoint.log if at > restarted and clip in before}
+            if number:
+                wait_for_parts(process, output, had + rng.randint(1, 4))
+                process.send_signal(number)
+            _, errors = process.communicate(timeout=DEADLINE_S)
+            if number:
+                time.sleep(2)  # its workers follow it
+                assert settled(output) > had
+            if number == signal.SIGINT:
+                assert process.returncode == 130
+                assert "the same command again continues" in errors
+                assert "Traceback" not in errors
+                assert not (output / "run/lease.json").exists()
+            redone |= {clip for at, clip in endpoint.log if at > began and clip in before}
+    assert process.returncode == 0
     assert outcome(output) == undisturbed
     assert not redone, "settled clips were annotated again"
 
@@ -127,15 +131,3 @@ def test_a_worker_is_killed(start: Start, undisturbed: tuple[list, list], tmp_pa
         assert process.wait(DEADLINE_S) == 0
     assert killed
     assert outcome(output) == undisturbed
-
-
-def test_ctrl_c_says_how_to_resume(start: Start, tmp_path: Path):
-    with Endpoint(delay_s=0.3) as endpoint:
-        process = start(tmp_path / "out", endpoint.url)
-        wait_for_parts(process, tmp_path / "out", 1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 130
-    assert "the same command again continues" in errors
-    assert "Traceback" not in errors
-    assert not (tmp_path / "out/run/lease.json").exists()

@@ -67,7 +67,7 @@ def test_a_denied_bucket(s3: str, tmp_path: Path):
             curate.run(CurateSettings(input=["s3://private/"], output=str(tmp_path / "out")))
         listed = tmp_path / "list.txt"
         listed.write_text("s3://private/a.mp4\n")
-        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"))
+        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"), **WITHOUT)
         assert curate.run(settings) == 1
         rows = (
             duckdb.connect().execute(f"select status, error from '{tmp_path}/out/tables/videos/*.parquet'").fetchall()
