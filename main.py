@@ -3,10 +3,10 @@
 
 import sys
 
-from pipeline import cli, curate
-from pipeline.settings import CurateSettings
+from pipeline import cli
+from pipeline.settings import CurateSettings, PlanSettings
 
-JOBS = {"curate": (CurateSettings, curate.run)}
+JOBS = {"curate": (CurateSettings, "pipeline.curate"), "plan": (PlanSettings, "pipeline.plan")}
 
 if __name__ == "__main__":
     cli.set_native_chatter_aside()

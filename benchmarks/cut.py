@@ -27,10 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import av
 import numpy as np
 
+from benchmarks.memory import peak_mb
 from pipeline.settings import ClipFileSettings, FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.clips import Span
 from pipeline.video.cut import Job, write_clips
 from pipeline.video.decode import VideoReader
+from pipeline.video.decord_module import load_decord
 from pipeline.video.split import Clip, split
 
 WAYS = {
@@ -106,22 +108,11 @@ def _work(name: str, video: str, spans: str, folder: str) -> None:
     jobs = [Job(Span(*span), os.path.join(folder, f"{number}.mp4")) for number, span in enumerate(json.loads(spans))]
     clips = [(clip.num_bytes, clip.num_copied) for clip in write_clips(video, jobs, WAYS[name])]
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    Path(folder, "done.json").write_text(json.dumps([usage.ru_utime + usage.ru_stime, _peak_mb(usage), clips]))
-
-
-def _peak_mb(usage: resource.struct_rusage) -> float:
-    """Peak resident memory of this process (MB). Linux counts into ru_maxrss what the parent had at the fork."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return usage.ru_maxrss / 1e3
+    Path(folder, "done.json").write_text(json.dumps([usage.ru_utime + usage.ru_stime, peak_mb(), clips]))
 
 
 def _is_exact(path: str, first: int, count: int, looks: dict[int, np.ndarray]) -> bool:
-    import decord  # here, because it brings 500 MB of other packages along, which the workers must not be charged
-
-    reader = decord.VideoReader(path)
+    reader = load_decord().VideoReader(path)
     by_decord = [reader[0].asnumpy(), reader[len(reader) - 1].asnumpy()]
     with av.open(path) as container:
         frames = [frame for number, frame in enumerate(container.decode(video=0)) if number in (0, count - 1, count)]

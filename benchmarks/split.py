@@ -1,6 +1,6 @@
 """What splitting costs and how well it finds cuts, next to one plain decode of every frame.
 
-    python benchmarks/split.py [--only NAME ...] [--methods METHOD ...]
+    python -m benchmarks.split [--only NAME ...] [--methods METHOD ...]
 
 Each figure comes from a process of its own: CPU seconds of the work (imports excluded), wall time, peak memory of the
 whole process. Shots are scored at 2 frames: on Big Buck Bunny and its re-encoded excerpts against the cuts that
@@ -21,10 +21,9 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from benchmarks import footage
 from benchmarks.footage import Truth
+from benchmarks.memory import peak_mb
 
 RESULTS = Path(__file__).parent / "results-split.md"
 TOLERANCE_FRAMES = 2
@@ -124,11 +123,11 @@ def child(method: str, path: str) -> None:
     if method.split("-")[0] in ("sparse", "dense"):
         # measured with the default settings; scored without the windows that these make of long shots
         cuts = _split(method, path, max_clip_s=1e6)()
-    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": end.ru_maxrss / 1024, "cuts": cuts}))
+    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": peak_mb(), "cuts": cuts}))
 
 
 def measure(method: str, path: Path) -> Measured:
-    command = [sys.executable, str(Path(__file__).resolve()), "--child", method, str(path)]
+    command = [sys.executable, "-m", "benchmarks.split", "--child", method, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 

@@ -5,6 +5,7 @@ Precedence: flags, environment (CUTROOM_SPLIT_MAX_CLIP_S), --config file, defaul
 
 import argparse
 import difflib
+import importlib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 ENVIRONMENT_PREFIX = "CUTROOM_"
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -124,7 +125,7 @@ def _value(given: Any, field: FieldInfo, where: str) -> Any:
         try:
             parsed = yaml.safe_load(given)
         except yaml.YAMLError as error:
-            raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"{where}: not valid YAML: {one_line(error, 1000)}") from error
         return [given] if kind is list and not isinstance(parsed, list) else parsed
     return given
 
@@ -149,7 +150,7 @@ def _config(location: str, model: type[BaseModel]) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(data) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{location}: not a mapping of settings")
     _check_keys(tree, model, location, ())
@@ -183,8 +184,11 @@ def _explain(error: ValidationError) -> str:
     return f"{flag}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
-def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str]) -> int:
-    """Choose the job, read its settings, run it; the exit code. A UserError is one line and 2."""
+def run(jobs: Mapping[str, tuple[type[BaseModel], str]], arguments: Sequence[str]) -> int:
+    """Choose the job, read its settings, run it; the exit code. A UserError is one line and 2.
+
+    jobs: settings, and the module whose run(settings) does it; imported when all is read, because that takes seconds.
+    """
     listing = "\n".join(f"  {name:<10} {(model.__doc__ or '').strip()}" for name, (model, _) in jobs.items())
     usage = f"usage: main.py JOB [options]\n\njobs:\n{listing}\n\n`main.py JOB --help` shows a job's options."
     try:
@@ -193,10 +197,10 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], Any]], arguments: Sequence[str
             return 0 if arguments else 2
         if arguments[0] not in jobs:
             raise UserError(f"no job {arguments[0]!r}{_suggestion(arguments[0], jobs)}")
-        model, job = jobs[arguments[0]]
+        model, module = jobs[arguments[0]]
         settings = parse(model, arguments[0], arguments[1:], os.environ)
         signal.signal(signal.SIGTERM, _interrupt)
-        return job(settings)
+        return importlib.import_module(module).run(settings)
     except UserError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2

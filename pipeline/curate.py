@@ -11,6 +11,7 @@ import ray.data
 from pipeline import storage
 from pipeline.dry_run import checked, with_stand_ins
 from pipeline.errors import UserError
+from pipeline.interrupts import insisted
 from pipeline.progress import Progress
 from pipeline.records.books import Books, agree_on_settings, open_books, settings_hash
 from pipeline.records.lease import Lease
@@ -71,7 +72,7 @@ def assemble(graph: Graph, videos: ray.data.Dataset) -> ray.data.Dataset:
 
 def stream(settled: ray.data.Dataset, ledger: Ledger, num_videos: int) -> None:
     """Run the graph to its end; progress goes to stderr."""
-    with Progress(ledger.read, num_videos):
+    with Progress(ledger.read, num_videos), insisted():
         for _ in settled.iter_batches(batch_size=None, prefetch_batches=0):
             pass
 

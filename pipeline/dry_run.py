@@ -30,7 +30,10 @@ def with_stand_ins(settings: CurateSettings) -> CurateSettings:
             "max_tokens": max(settings.annotate.max_tokens, MAX_TOKENS),
         }
     )
-    resources = settings.resources.model_copy(update={"vllm_replicas": 1, "accelerator_type": None})
+    anywhere = {"cpu_label_selector": {}, "gpu_label_selector": {}, "accelerator_type": None}
+    few = {"vllm_replicas": 1, "split_tasks": None, "cut_tasks": None, "cpus_per_actor": None}
+    pools = dict.fromkeys(("screen_actors", "embed_actors", "label_actors"))
+    resources = settings.resources.model_copy(update=anywhere | few | pools)
     update = {"annotate": annotate, "resources": resources, "limit": settings.limit or VIDEOS}
     if settings.embed.embedder == "clip":
         update["embed"] = settings.embed.model_copy(update={"clip_model": str(_stand_in("clip"))})

@@ -1,4 +1,4 @@
-"""The two ways things go wrong: the caller's mistake, and a video that cannot be used."""
+"""The two ways things go wrong: the caller's mistake, and a video that cannot be used; and how both are told."""
 
 
 class UserError(Exception):
@@ -7,3 +7,8 @@ class UserError(Exception):
 
 class BadVideo(Exception):
     """This video cannot be used. Its text is the reason that goes into the videos table; the run goes on."""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The text of an error as one line of at most `limit` characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

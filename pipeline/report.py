@@ -93,7 +93,12 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
         video_errors=dict(video_errors.most_common(TOP)),
         labels=_labels(settings.output, task),
         stages={
-            stage: {"rows": tally.rows[stage], "busy_seconds": round(tally.seconds[stage], 2)} for stage in tally.rows
+            stage: {
+                "rows": tally.rows[stage],
+                "busy_seconds": round(tally.seconds[stage], 2),
+                "nodes": len(tally.nodes[stage]),
+            }
+            for stage in tally.rows
         },
         this_run={
             "seconds": round(seconds, 1),

@@ -117,6 +117,12 @@ class VllmSettings(Group):
     """more arguments for the engine, as YAML or JSON (gpu_memory_utilization, tensor_parallel_size, ...)"""
 
 
+def gpus_per_engine(settings: VllmSettings) -> int:
+    """GPUs that one engine takes (count)."""
+    kwargs = settings.engine_kwargs
+    return int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
+
+
 class OpenAISettings(Group):
     """Any OpenAI-compatible endpoint; the key is read from OPENAI_API_KEY."""
 
@@ -156,8 +162,8 @@ class AnnotateSettings(Group):
 class EmbedSettings(Group):
     """The clip embedding: mean over the frames, unit length."""
 
-    embedder: Literal["efficientnet", "clip"] = "efficientnet"
-    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32"""
+    embedder: Literal["efficientnet", "clip", "none"] = "efficientnet"
+    """efficientnet: embedded, 1280-d; clip: transformers, 512-d for ViT-B/32; none: the column stays empty"""
     clip_model: str = "openai/clip-vit-base-patch32"
     """hub name or local folder of a CLIP model"""
 
@@ -173,6 +179,17 @@ class ResourceSettings(Group):
     """size at which clips are handed from the split to the next stage (MB)"""
     cpus_per_split: float = Field(default=1.0, gt=0)
     """CPUs reserved for a task that splits (count)"""
+    split_tasks: int | None = Field(default=None, ge=1)
+    """tasks that split at the same time (count; by default as many as there is room for). On a cluster that is still
+    growing, a cap leaves room for the classifiers, and keeps clips from piling up while GPUs are on their way"""
+    cut_tasks: int | None = Field(default=None, ge=1)
+    """tasks that cut clip files at the same time (count; by default as many as there is room for)"""
+    cpus_per_actor: float | None = Field(default=None, gt=0)
+    """CPUs reserved for a classifier, an embedder, and for writing (count; by default one, less on a small machine)"""
+    cpu_label_selector: dict[str, str] = {}
+    """labels of the nodes that decode, screen, embed and write, as YAML (`{role: cpu}`; by default any node)"""
+    gpu_label_selector: dict[str, str] = {}
+    """labels of the nodes that run vLLM, as YAML (`{role: gpu}`; by default any node with a GPU)"""
     decode_threads: int = Field(default=1, ge=1)
     """decoder threads in such a task (count)"""
     screen_actors: int | None = Field(default=None, ge=1)
@@ -222,6 +239,19 @@ class CurateSettings(RunSettings):
     annotate: AnnotateSettings = AnnotateSettings()
     embed: EmbedSettings = EmbedSettings()
     resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
+
+
+class PlanSettings(CurateSettings):
+    """What a curate run with the same options would do, need and cost, and why it would fail. Starts nothing."""
+
+    output: str = Field(default="out", json_schema_extra=OPERATIONAL)
+    """where the run would write to"""
+    prices: str = Field(default="configs/prices.yaml", json_schema_extra=OPERATIONAL)
+    """a YAML table of machines, prices and rates"""
+    compute: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """the machines (by default cluster_compute.yaml where labels or a GPU type are asked for, else this machine)"""
+    probe: int = Field(default=5, ge=1, json_schema_extra=OPERATIONAL)
+    """videos opened to learn codec, duration and size (count)"""
 
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:

@@ -1,4 +1,6 @@
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -163,7 +165,10 @@ def test_help_has_every_knob_with_its_description_and_default(capsys: pytest.Cap
 
 
 def run(capsys: pytest.CaptureFixture[str], job: Any, *arguments: str) -> tuple[int, str, str]:
-    code = cli.run({"curate": (CurateSettings, job)}, arguments)
+    sys.modules["a_job"] = ModuleType("a_job")
+    sys.modules["a_job"].run = job  # type: ignore[attr-defined]
+    code = cli.run({"curate": (CurateSettings, "a_job")}, arguments)
+    del sys.modules["a_job"]
     shown = capsys.readouterr()
     return code, shown.out, shown.err
 

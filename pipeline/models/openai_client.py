@@ -8,6 +8,7 @@ from typing import Any
 
 from openai import APIConnectionError, OpenAI, OpenAIError
 
+from pipeline.errors import one_line
 from pipeline.models.vlm import Answer, judge, openai_messages
 from pipeline.settings import AnnotateSettings
 from pipeline.tasks import Task
@@ -68,7 +69,7 @@ class OpenAIAnnotator:
             usage = reply.usage
             text = reply.choices[0].message.content if reply.choices else None
         except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
-            return Answer(error=f"the endpoint failed: {' '.join(str(error).split())[:300]}")
+            return Answer(error=f"the endpoint failed: {one_line(error, 300)}")
         return judge(
             self._task, text, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None
         )

@@ -30,11 +30,15 @@ def videos_folder(root: str) -> str:
 
 def write_part(folder: str, table: pa.Table, key: str) -> None:
     """Write one part atomically. Its name comes from the ids in column `key`, so the same rows are the same file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
     ids = chr(10).join(sorted(table.column(key).to_pylist()))
     name = f"part-{hashlib.sha256(ids.encode()).hexdigest()[:24]}.parquet"
-    storage.write(storage.join(folder, name), buffer.getvalue())
+    _write(storage.join(folder, name), table)
+
+
+def _write(path: str, table: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write(path, buffer.getvalue())
 
 
 def read_columns(folder: str, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
@@ -115,9 +119,7 @@ def forget(part: str, key: str, ids: Iterable[str]) -> int:
         gone.add(value)
     kept = table.filter(pa.array(keep))
     if len(kept):
-        buffer = io.BytesIO()
-        pq.write_table(kept, buffer, compression="zstd")
-        storage.write(part, buffer.getvalue())
+        _write(part, kept)
     else:
         storage.remove(part)
     return len(table) - len(kept)

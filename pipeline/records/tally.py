@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """videos by status; clips by verdict; rows and busy seconds by stage."""
+    """videos by status; clips by verdict; rows, busy seconds and the nodes (Ray's ids) they ran on by stage."""
 
     videos: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
     found: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    nodes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     decoded_s: float = 0.0

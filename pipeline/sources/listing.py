@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.ids import video_id
 from pipeline.settings import SourceSettings
 from pipeline.sources.lists import read_list
@@ -91,9 +91,9 @@ def _expand(named: str, settings: SourceSettings, ours: tuple[str, ...]) -> Iter
     except UserError:
         raise
     except PermissionError as error:
-        raise UserError(f"{named}: access denied ({_short(error)}): check the credentials") from error
+        raise UserError(f"{named}: access denied ({one_line(error)}): check the credentials") from error
     except Exception as error:  # storage clients have errors of their own, without a common base
-        raise UserError(f"{named}: cannot be listed: {_short(error)}") from error
+        raise UserError(f"{named}: cannot be listed: {one_line(error)}") from error
 
 
 def _literal(fs: object, path: str, location: str, settings: SourceSettings) -> Iterator[VideoRef]:
@@ -158,7 +158,7 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
     except UserError:
         raise
     except Exception as error:
-        yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {_short(error)}")
+        yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {one_line(error)}")
 
 
 def _is_utf8(name: str) -> bool:
@@ -168,7 +168,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from pipeline import storage
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, one_line
 from pipeline.sources.listing import VideoRef
 from pipeline.sources.parquet import read_rows
 
@@ -35,7 +35,7 @@ def _rows(path: str, row_group: int, refs: list[VideoRef], video_column: str) ->
         for row, data in read_rows(path, row_group, [row for row in waiting if row is not None], video_column):
             yield waiting.pop(row), lambda data=data: _bytes(data)
     except Exception as error:  # whatever a broken shard or a lost connection raises: its videos fail, the run goes on
-        problem = f"the shard cannot be read: {_short(error)}"
+        problem = f"the shard cannot be read: {one_line(error)}"
     for ref in waiting.values():
         yield ref, lambda: _refuse(problem)
 
@@ -52,9 +52,9 @@ def _file(ref: VideoRef) -> Iterator[str | BinaryIO]:
     except FileNotFoundError as error:
         raise BadVideo("no such file") from error
     except PermissionError as error:
-        raise BadVideo(f"access denied: {_short(error)}") from error
+        raise BadVideo(f"access denied: {one_line(error)}") from error
     except Exception as error:  # storage clients have errors of their own, without a common base
-        raise BadVideo(f"cannot be opened: {_short(error)}") from error
+        raise BadVideo(f"cannot be opened: {one_line(error)}") from error
     with file:
         yield file
 
@@ -67,7 +67,3 @@ def _bytes(data: bytes | None) -> AbstractContextManager[BinaryIO]:
 
 def _refuse(problem: str) -> AbstractContextManager[BinaryIO]:
     raise BadVideo(problem)
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.models.labels import Labeller
-from pipeline.models.openai_client import OpenAIAnnotator
 from pipeline.models.vlm import Answer
 from pipeline.settings import AnnotateSettings
 from pipeline.stages.ledger import Ledger
@@ -42,25 +41,4 @@ class Label:
         with self.ledger.busy("annotate", len(rows)):
             for row, fields in for_clips(rows, self._labeller):
                 apply(row, Answer(fields), self.task, self._labeller.name)
-        return to_table(rows, clips.schema)
-
-
-@dataclass
-class AskEndpoint:
-    """A model behind an OpenAI-compatible endpoint: the requests of one batch are under way together."""
-
-    settings: AnnotateSettings
-    task: Task
-    api_key: str
-    ledger: Ledger
-
-    def __post_init__(self) -> None:
-        self._annotator = OpenAIAnnotator(self.task, self.settings, self.api_key)
-
-    def __call__(self, clips: pa.Table) -> pa.Table:
-        rows = clips.to_pylist()
-        with self.ledger.busy("annotate", len(rows)):
-            answers = self._annotator([(row["clip_id"], row["frames"]) for row in rows])
-        for row, answer in zip(rows, answers, strict=True):
-            apply(row, answer, self.task, self._annotator.name)
         return to_table(rows, clips.schema)

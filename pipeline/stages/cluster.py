@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from types import ModuleType
+from typing import Any
 
 # Read when ray is imported: no usage reports, and patience with a machine that is busy when Ray starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -23,7 +24,8 @@ def connect(resources: ResourceSettings) -> str:
     """Join the cluster that RAY_ADDRESS or `ray start` names, else start one here; returns what it is, in a line."""
     warnings.filterwarnings("ignore")
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        # a Ray of the run's own needs no dashboard; `ray start --head` brings one
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     logging.getLogger("ray").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -53,10 +55,20 @@ def actors(configured: int | None) -> int:
     return configured or max(1, math.floor(num_cpus() / 4))
 
 
-def actor_cpus() -> float:
-    """CPUs that an actor reserves: one, or a fraction where that would leave none for the split (which would then
-    starve without a word)."""
-    return min(1.0, num_cpus() / 8)
+def actor_cpus(resources: ResourceSettings) -> float:
+    """CPUs that an actor reserves: as configured, else one, or a fraction where that would leave none for the split
+    (which would then starve without a word)."""
+    return resources.cpus_per_actor or min(1.0, num_cpus() / 8)
+
+
+def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:
+    """The arguments of a map operator that reserves so many CPUs where the settings want CPU work to run."""
+    return {"num_cpus": cpus, **label_selector(resources.cpu_label_selector)}
+
+
+def label_selector(labels: dict[str, str]) -> dict[str, Any]:
+    """The labels as an argument of a Ray operator; none where there are none, which means any node."""
+    return {"label_selector": dict(labels)} if labels else {}
 
 
 def ship(module: ModuleType) -> None:

@@ -1,6 +1,7 @@
 """The embedding, and with it the last condition for `kept`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -8,7 +9,7 @@ from pipeline.models.embedders import make_embedder
 from pipeline.schema import KEPT
 from pipeline.settings import EmbedSettings
 from pipeline.stages.ledger import Ledger
-from pipeline.stages.rows import for_clips, to_table, undecided
+from pipeline.stages.rows import Row, for_clips, to_table, undecided
 
 
 @dataclass
@@ -26,5 +27,17 @@ class Embed:
         waiting = undecided(rows)
         with self.ledger.busy("embed", len(waiting)):
             for row, vector in for_clips(waiting, self._embedder):
-                row.update(embedding=vector, embedder=self._embedder.name, verdict=KEPT, frames=None)
+                _keep(row, embedding=vector, embedder=self._embedder.name)
         return to_table(rows, clips.schema)
+
+
+def keep_without(clips: pa.Table) -> pa.Table:
+    """In place of Embed where no embedding is wanted."""
+    rows = clips.to_pylist()
+    for row in undecided(rows):
+        _keep(row)
+    return to_table(rows, clips.schema)
+
+
+def _keep(row: Row, **columns: Any) -> None:
+    row.update(columns, verdict=KEPT, frames=None)

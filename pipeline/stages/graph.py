@@ -8,21 +8,20 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
 from pipeline.records.books import Books
 from pipeline.schema import in_flight
-from pipeline.settings import CurateSettings
+from pipeline.settings import CurateSettings, ResourceSettings
 from pipeline.sources import VideoRef
 from pipeline.stages import cluster
-from pipeline.stages.annotate import AskEndpoint, Label
+from pipeline.stages.annotate import Label
 from pipeline.stages.cut import Cut
-from pipeline.stages.embed import Embed
+from pipeline.stages.embed import Embed, keep_without
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.screen import Screen
 from pipeline.stages.settle import Settle
 from pipeline.stages.split import SplitVideos
-from pipeline.stages.vllm import VllmAnnotator
 from pipeline.tasks import Task
 
 SHARD_ROWS_PER_TASK = 64  # rows of one row group that one task reads in a single pass
@@ -54,10 +53,17 @@ class Graph:
         return ray.data.from_arrow([_refs_table(block, settled) for block in self._blocks(refs)])
 
     def split(self, videos: Dataset) -> Dataset:
-        """CPU, 1 -> N: decoding is the heaviest CPU work by far, so each task has a core of its own."""
-        operator = SplitVideos(self.settings, self.books, self.settings_hash, self.ledger)
+        """CPU, 1 -> N: decoding is the heaviest CPU work by far, so each task has a core of its own.
+
+        It is also what starts first: without a cap it takes the cores that slower starters wait for.
+        """
+        operator, resources = SplitVideos(self.settings, self.books, self.settings_hash, self.ledger), self._resources
         return videos.map_batches(
-            operator, batch_size=None, batch_format="pyarrow", num_cpus=self.settings.resources.cpus_per_split
+            operator,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=_tasks(resources.split_tasks),
+            **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
         )
 
     def screen(self, clips: Dataset) -> Dataset:
@@ -71,8 +77,12 @@ class Graph:
         """1 -> 1. vllm: GPU, one engine a GPU in a fixed pool. labels: CPU actors. openai: one actor, which waits."""
         settings, resources = self.settings.annotate, self.settings.resources
         if settings.annotator == "vllm":
+            from pipeline.stages.vllm import VllmAnnotator  # engines and clients are slow to import: only if used
+
             return VllmAnnotator(self.settings, self.task, self.ledger)(clips, in_flight(self.books.clips))
         if settings.annotator == "openai":
+            from pipeline.stages.endpoint import AskEndpoint
+
             # one actor: the rate limit is the endpoint's, not a worker's
             api_key = os.environ.get("OPENAI_API_KEY") or "none"
             batch = max(resources.batch_size, settings.openai.max_concurrency)
@@ -81,6 +91,8 @@ class Graph:
 
     def embed(self, clips: Dataset) -> Dataset:
         """CPU, 1 -> 1: a model that is loaded once, so actors; one forward for a whole batch."""
+        if self.settings.embed.embedder == "none":
+            return clips.map_batches(keep_without, batch_size=None, batch_format="pyarrow", **self._light)
         pool = cluster.actors(self.settings.resources.embed_actors)
         return self._pool(clips, Embed, pool, self.settings.embed, self.ledger)
 
@@ -92,7 +104,8 @@ class Graph:
             Cut(self.settings, self.ledger),
             batch_size=self.settings.resources.clips_per_part,
             batch_format="pyarrow",
-            num_cpus=cluster.actor_cpus(),
+            compute=_tasks(self._resources.cut_tasks),
+            **self._light,
         )
 
     def settle(self, clips: Dataset) -> Dataset:
@@ -101,8 +114,17 @@ class Graph:
             Settle(self.books, self.ledger),
             batch_size=self.settings.resources.clips_per_part,
             batch_format="pyarrow",
-            num_cpus=cluster.actor_cpus(),
+            **self._light,
         )
+
+    @property
+    def _resources(self) -> ResourceSettings:
+        return self.settings.resources
+
+    @property
+    def _light(self) -> dict[str, Any]:
+        """What every operator but the split and the engine reserves, and where."""
+        return cluster.on_cpu_nodes(self._resources, cluster.actor_cpus(self._resources))
 
     def _pool(
         self, clips: Dataset, operator: type, size: int, *arguments: Any, batch_size: int | None = None
@@ -112,8 +134,8 @@ class Graph:
             fn_constructor_args=arguments,
             batch_size=batch_size or self.settings.resources.batch_size,
             batch_format="pyarrow",
-            num_cpus=cluster.actor_cpus(),
             compute=ActorPoolStrategy(size=size),
+            **self._light,
         )
 
     def _blocks(self, refs: Sequence[VideoRef]) -> Iterator[list[VideoRef]]:
@@ -131,3 +153,8 @@ class Graph:
 def _refs_table(refs: Sequence[VideoRef], settled: dict[str, list[str]]) -> pa.Table:
     rows = [{**asdict(ref), "settled": settled.get(ref.video_id)} for ref in refs]
     return pa.Table.from_pylist(rows, REFS)
+
+
+def _tasks(size: int | None) -> TaskPoolStrategy | None:
+    """So many tasks at the same time; None for as many as there is room for."""
+    return TaskPoolStrategy(size=size) if size else None

@@ -31,7 +31,8 @@ class _Ledger:
         self._tally.videos[status] += 1
         self._tally.decoded_s += duration_s
 
-    def add(self, stage: str, rows: int, seconds: float) -> None:
+    def add(self, stage: str, node: str, rows: int, seconds: float) -> None:
+        self._tally.nodes[stage].add(node)
         self._tally.rows[stage] += rows
         self._tally.seconds[stage] += seconds
 
@@ -75,10 +76,11 @@ class Ledger:
 
     @contextmanager
     def busy(self, stage: str, rows: int) -> Iterator[None]:
-        """Counts a stage's rows and the seconds it takes for them."""
+        """Counts a stage's rows and the seconds it takes for them, here."""
         began = time.perf_counter()
         yield
-        self.actor.add.remote(stage, rows, time.perf_counter() - began)
+        node = ray.get_runtime_context().get_node_id()
+        self.actor.add.remote(stage, node, rows, time.perf_counter() - began)
 
     def read(self) -> Tally:
         """The counts so far."""

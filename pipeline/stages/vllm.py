@@ -12,11 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 from ray.data import Dataset
-from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
 from pipeline.models.pictures import decode
 from pipeline.models.vlm import Answer, judge, prompt
-from pipeline.settings import CurateSettings
+from pipeline.settings import CurateSettings, gpus_per_engine
 from pipeline.stages import cluster
 from pipeline.stages.annotate import apply
 from pipeline.stages.ledger import Ledger
@@ -39,6 +38,7 @@ CPU_ENGINE = {
     "skip_mm_profiling": True,
 }
 SAMPLING_SEED = 0
+ENGINE_STAGE = "vLLMEngineStage"  # the stage's name in the processor
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,22 @@ class VllmAnnotator:
     ledger: Ledger
 
     def __call__(self, clips: Dataset, schema: pa.Schema) -> Dataset:
-        cpus = cluster.actor_cpus()
-        wrapped = clips.map_batches(_wrap, batch_format="pyarrow", batch_size=None, num_cpus=cpus)
-        answered = self._engine(cpus)(wrapped)
+        cpus = cluster.actor_cpus(self.settings.resources)
+        light = cluster.on_cpu_nodes(self.settings.resources, cpus)
+        wrapped = clips.map_batches(_wrap, batch_format="pyarrow", batch_size=None, **light)
+        answered = self._engine(cpus, light)(wrapped)
         unwrap = _Unwrap(self.task, schema, f"vllm:{self.settings.annotate.vllm.model}", self.ledger)
-        return answered.map_batches(unwrap, batch_format="pandas", batch_size=None, num_cpus=cpus)
+        return answered.map_batches(unwrap, batch_format="pandas", batch_size=None, **light)
 
-    def _engine(self, cpus: float) -> Callable[[Dataset], Dataset]:
+    def _engine(self, cpus: float, light: dict[str, Any]) -> Callable[[Dataset], Dataset]:
+        from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
+
         annotate, resources = self.settings.annotate, self.settings.resources
         gpus = cluster.num_gpus()
-        replicas = resources.vllm_replicas or max(1, gpus)
-        engine: dict[str, Any] = {} if gpus else dict(CPU_ENGINE)
+        # on a cluster that is still growing the settings tell that GPUs will come
+        on_gpu = bool(gpus or resources.accelerator_type or resources.gpu_label_selector)
+        replicas = resources.vllm_replicas or max(1, gpus // gpus_per_engine(annotate.vllm))
+        engine: dict[str, Any] = {} if on_gpu else dict(CPU_ENGINE)
         engine.update(
             max_model_len=annotate.vllm.max_model_len,
             seed=SAMPLING_SEED,
@@ -81,22 +86,36 @@ class VllmAnnotator:
             "tokenize_stage": False,
             "detokenize_stage": False,
         }
-        if gpus:
+        if on_gpu:
             config["accelerator_type"] = resources.accelerator_type
         else:
             config["placement_group_config"] = {"bundles": [{"CPU": cpus}]}  # else it waits for a GPU for ever
             config["runtime_env"] = {"env_vars": CPU_ENVIRONMENT}
         logging.disable(logging.WARNING)  # the builder talks of ray.init, mirrors and CUDA
         try:
-            return build_processor(
+            processor = build_processor(
                 vLLMEngineProcessorConfig(**config),
                 preprocess=_Request(self.task, annotate.vllm.model, annotate.temperature, annotate.max_tokens),
                 postprocess=_keep,
-                preprocess_map_kwargs={"num_cpus": cpus},
-                postprocess_map_kwargs={"num_cpus": cpus},
+                preprocess_map_kwargs=dict(light),
+                postprocess_map_kwargs=dict(light),
             )
         finally:
             logging.disable(logging.NOTSET)
+        if on_gpu:
+            _place(processor, resources.gpu_label_selector, gpus_per_engine(annotate.vllm))
+        return processor
+
+
+def _place(processor: Any, labels: dict[str, str], gpus: int) -> None:
+    """Have the engines run on nodes with these labels.
+
+    The config knows no labels (placement_group_config takes bundles and a strategy, and of one GPU's bundle only the
+    sums are used), but its engine stage hands its arguments on to map_batches. An engine of several GPUs gets a
+    placement group, which takes no labels: there, accelerator_type and the GPUs it needs decide alone.
+    """
+    if labels and gpus == 1:
+        processor.get_stage_by_name(ENGINE_STAGE).map_batches_kwargs.update(cluster.label_selector(labels))
 
 
 def _wrap(clips: pa.Table) -> pa.Table:

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
+from pipeline.settings import ClipFileSettings, EmbedSettings
+
 ROOT = Path(__file__).parents[2]
+WITHOUT = {"embed": EmbedSettings(embedder="none"), "clips": ClipFileSettings(mode="none")}  # quicker to start
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -41,8 +44,8 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def cluster(s3: str) -> Iterator[None]:
-    """One local Ray for every run in this process."""
+def cluster(s3: str) -> Iterator[str]:
+    """One local Ray for every run, in this process or with RAY_ADDRESS set to what this gives."""
     import logging
 
     import ray
@@ -50,8 +53,8 @@ def cluster(s3: str) -> Iterator[None]:
     import pipeline.stages.cluster  # noqa: F401  (sets how patiently Ray starts)
 
     # a dashboard and usage reports would only slow the start down
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 

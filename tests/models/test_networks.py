@@ -1,5 +1,7 @@
 """The real small models on real frames."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,17 @@ def test_labels_of_a_street(labeller: Labeller, clips: Clips) -> None:
 def test_make_embedder() -> None:
     assert isinstance(make_embedder(EmbedSettings()), EfficientNetEmbedder)
     assert make_embedder(EmbedSettings()).name == "efficientnet-lite0"
+
+
+def test_decord_in_the_same_process_leaves_torch_alone() -> None:
+    """A plain `import decord` ends this in a segmentation fault where nvidia-* packages are installed."""
+    program = """
+import numpy as np
+from pipeline.video.decord_module import load_decord
+from pipeline.models.efficientnet import EfficientNet
+load_decord()
+print(EfficientNet().probabilities([np.zeros((240, 320, 3), np.uint8)]).sum())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) == pytest.approx(1, abs=1e-3)

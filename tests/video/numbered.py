@@ -9,11 +9,11 @@ from pathlib import Path
 
 import av
 import av.container
-import decord
 import numpy as np
 
 from pipeline.video.clips import Span
 from pipeline.video.decode import VideoReader
+from pipeline.video.decord_module import load_decord
 
 WIDTH, HEIGHT, BLOCK = 192, 128, 16
 RATE = 48000
@@ -129,7 +129,7 @@ def numbers(path: str) -> list[int]:
 
 def numbers_by_decord(path: str) -> list[int]:
     """The numbers of all frames, by decord."""
-    reader = decord.VideoReader(path)
+    reader = load_decord().VideoReader(path)
     return [number_of(reader[index].asnumpy()[:, :, 1]) for index in range(len(reader))]
 
 

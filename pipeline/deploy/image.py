@@ -1,0 +1,80 @@
+"""The image: one base and one list of packages, in three places."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline.deploy.files import IMAGE, OLD_ENV, REQUIREMENTS, Problems, load
+
+FROM_THE_PLATFORM = {"ray", "anyscale"}  # Ray comes with the base image, the client is for the one who submits
+
+
+def check_image(folder: str) -> Problems:
+    """The base image's Ray, and the packages of Containerfile, cluster_env.yaml and requirements.txt, are the same."""
+    wanted = requirements(folder)
+    ray_version = wanted["ray"].partition("==")[2]
+    base, packages, variables = containerfile(Path(folder, IMAGE).read_text())
+    old = load(folder, OLD_ENV)
+    listed = _by_name((old.get("python") or {}).get("pip_packages") or [])
+    found = [
+        problem
+        for name, tag in ((IMAGE, base), (OLD_ENV, str(old.get("base_image"))))
+        if (problem := image_problem(name, tag, ray_version))
+    ]
+    if base != old.get("base_image"):
+        found.append(f"{OLD_ENV}: base_image is {old.get('base_image')}, {IMAGE} is FROM {base}")
+    production = {name: line for name, line in wanted.items() if name not in FROM_THE_PLATFORM}
+    found += _differences(IMAGE, packages, REQUIREMENTS, production)
+    found += _differences(OLD_ENV, listed, IMAGE, packages)
+    old_variables = {key: str(value) for key, value in (old.get("env_vars") or {}).items()}
+    if old_variables != variables:
+        found.append(f"{OLD_ENV}: env_vars are {old_variables}, {IMAGE} sets {variables}")
+    if old.get("debian_packages") or old.get("post_build_cmds"):
+        found.append(f"{OLD_ENV}: debian_packages and post_build_cmds have no counterpart in {IMAGE}")
+    return found
+
+
+def image_problem(name: str, tag: str, ray_version: str) -> str | None:
+    """Why this base image does not go with the pinned Ray, if so. Tags are NAME:RAY-pyXY-cuXYZ."""
+    version = re.match(r"^[^:]+:(\d+\.\d+\.\d+)(?=-|$)", tag)
+    if version is None:
+        return f"{name}: no Ray version in the tag of {tag}"
+    if version[1] != ray_version:
+        return f"{name}: the image has Ray {version[1]}, {REQUIREMENTS} pins {ray_version}: change them together"
+    return None
+
+
+def containerfile(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Base image, pip packages by name, environment variables."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    commands = re.sub(r"\\\n", " ", "\n".join(lines)).splitlines()
+    base, packages, variables = "", {}, {}
+    for command in commands:
+        word, _, rest = command.strip().partition(" ")
+        if word == "FROM":
+            base = rest.strip()
+        elif word == "ENV":
+            key, _, value = rest.partition("=")
+            variables[key.strip()] = value.strip().strip('"')
+        elif word == "RUN" and (found := re.search(r"pip install (.*)", rest)):
+            packages |= _by_name(part for part in shlex.split(found[1]) if not part.startswith("-"))
+    return base, packages, variables
+
+
+def requirements(folder: str) -> dict[str, str]:
+    """The lines of requirements.txt by package name."""
+    lines = [line.partition("#")[0].strip() for line in Path(folder, REQUIREMENTS).read_text().splitlines()]
+    return _by_name(line for line in lines if line)
+
+
+def _by_name(lines: Iterable[str]) -> dict[str, str]:
+    return {re.split(r"[\[=<>!~ ;]", line, maxsplit=1)[0].lower().replace("_", "-"): line for line in lines}
+
+
+def _differences(name: str, these: Mapping[str, str], other: str, those: Mapping[str, str]) -> Problems:
+    return [
+        f"{name}: {these.get(package) or f'no {package}'}, {other} has {those.get(package) or f'no {package}'}"
+        for package in sorted({*these, *those})
+        if these.get(package) != those.get(package)
+    ]
