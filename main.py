@@ -9,5 +9,4 @@ from pipeline.settings import CurateSettings, PlanSettings
 JOBS = {"curate": (CurateSettings, "pipeline.curate"), "plan": (PlanSettings, "pipeline.plan")}
 
 if __name__ == "__main__":
-    cli.set_native_chatter_aside()
-    sys.exit(cli.run(JOBS, sys.argv[1:]))
+    sys.exit(cli.run(JOBS, sys.argv[1:], before_work=cli.set_native_chatter_aside))

@@ -1,7 +1,6 @@
 """The end of a run: do the books balance, what came out, and how to read it."""
 
 import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -64,8 +63,8 @@ class Report:
         )
         lines += [
             "",
-            f"output   {self.output}",
-            f"read it  {_how_to_read(self.output, list(self.labels[:1] if self.labels else []))}",
+            f"output   {storage.shown(self.output)}",
+            f"read it  {_how_to_read(storage.shown(self.output), list(self.labels[:1] if self.labels else []))}",
         ]
         lines += [f"PROBLEM  {problem}" for problem in [*self.problems, *filter(None, [self.too_many_failed])]]
         return "\n".join(lines)
@@ -156,5 +155,4 @@ def _how_to_read(output: str, columns: list[str]) -> str:
     shown = ", ".join(["clip_id", "start_s", "end_s", "verdict", "reason", *columns])
     table = f"duckdb.read_parquet({output + '/tables/clips/*/*.parquet'!r}, hive_partitioning=True)"
     code = f"import duckdb; {table}.select('{shown}').order('clip_id').show()"
-    python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
-    return f"{python} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')
+    return f"{storage.shown(sys.executable)} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')

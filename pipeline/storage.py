@@ -30,6 +30,11 @@ def absolute(uri: str) -> str:
     return uri if is_remote(uri) else local_path(uri)
 
 
+def shown(uri: str) -> str:
+    """A location as people write it here: relative where it lies in the working folder."""
+    return os.path.relpath(uri) if not is_remote(uri) and uri.startswith(os.getcwd() + os.sep) else uri
+
+
 def filesystem(uri: str) -> tuple[Any, str]:
     """The fsspec filesystem of a location, and the path there. Raises UserError for a scheme nobody knows.
 
