@@ -10,24 +10,25 @@ import numpy as np
 from pipeline.video.quality import MotionPair
 
 MOTION_GAP_S = 0.1  # frames closer than this may be repeats of one picture (animation on twos, doubled frame rates)
+Picture = Callable[[], np.ndarray]  # makes a frame's picture: BGR uint8 (height, width, 3)
 
 
 @dataclass
 class Sample:
-    """A picture (BGR uint8, height x width x 3) shown at time_s, and the motion to it, or from it, within its shot."""
+    """A frame shown at time_s, how to make its picture, and the motion to it, or from it, within its shot."""
 
     time_s: float
-    picture: np.ndarray
+    picture: Picture
     motion: MotionPair | None
 
 
 @dataclass
 class _Kept:
-    """A picture whose shot is not known yet: its gray thumbnail, whether it shows something new, the motion to and
-    from it."""
+    """A frame whose shot is not known yet: its gray thumbnail, whether it shows something new, the motion to and from
+    it."""
 
     time_s: float
-    picture: np.ndarray
+    picture: Picture
     gray: np.ndarray
     new: bool
     before: MotionPair | None
@@ -44,9 +45,9 @@ class _Kept:
 
 
 class Sampler:
-    """Pictures at even distances, thinned out as a clip grows, but never so far that the shortest clip has none.
+    """Frames at even distances, thinned out as a clip grows, but never so far that the shortest clip has none.
 
-    A picture is made (scaled, converted) only when it is kept, so the cost is a few a second whatever the frame rate.
+    A picture is made (scaled, converted) only when it is picked, so the cost is a few a clip whatever the frame rate.
 
     gaps: frames will be missing (the sparse pass decodes some stretches only): the first picture of a stretch or shot
     then has the motion that leads from it, as there is none that leads to it.
@@ -65,7 +66,7 @@ class Sampler:
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._awaits_after = False  # the last sample has no motion from it yet
 
-    def offer(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray], *, new: bool = False) -> None:
+    def offer(self, time_s: float, gray: np.ndarray, picture: Picture, *, new: bool = False) -> None:
         """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture.
 
         new: it shows something new, so it is kept even if the last picture is close.
@@ -77,7 +78,7 @@ class Sampler:
             last.after = MotionPair(last.gray, gray, time_s - last.time_s)
             self._awaits_after = False
         if not self._samples or new or time_s >= self._samples[-1].time_s + self._gap_s:
-            self._samples.append(_Kept(time_s, picture(), gray, new, self._motion_to(time_s, gray)))
+            self._samples.append(_Kept(time_s, picture, gray, new, self._motion_to(time_s, gray)))
             self._awaits_after = self._gaps
             if len(self._samples) > 6 * self._per_clip and self._gap_s <= self._max_gap_s / 2:
                 self._thin_out()

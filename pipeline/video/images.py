@@ -4,9 +4,11 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from pipeline.video.decode import VideoInfo
+from pipeline.video.decode import VideoInfo, VideoReader
+from pipeline.video.frames import Picture
 from pipeline.video.shots import thumbnail
 
+MAX_HELD_BYTES = 4_000_000  # of a decoded frame that waits for its picture: some two dozen do; 1080p has 3.1 MB
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 
@@ -28,6 +30,13 @@ class Images:
         planes = [_plane(image, i) for i in range(3)]
         full_range = image.color_range == FULL_RANGE or image.format.name.startswith("yuvj")
         return thumbnail((planes[0], planes[1], planes[2]), full_range=full_range)
+
+    def later(self, image: av.VideoFrame, quarter_turns: int, reader: VideoReader) -> Picture:
+        """The picture of a frame, made when it is asked for; at once where holding the frame would cost much more."""
+        if sum(plane.buffer_size for plane in image.planes) > MAX_HELD_BYTES:
+            made = self.picture(image, quarter_turns, reader.info)
+            return lambda: made
+        return lambda: self.picture(image, quarter_turns, reader.info)
 
     def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
         """BGR uint8 (height, width, 3) as displayed: pixel aspect ratio applied, turned upright."""

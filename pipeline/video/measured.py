@@ -1,7 +1,7 @@
 """From frame times, cuts and samples to measured clips: what the dense and the sparse pass share."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.clips import Span, Windower
 from pipeline.video.decode import VideoInfo
-from pipeline.video.frames import Sampler, jpeg, pick
+from pipeline.video.frames import Picture, Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
@@ -41,7 +41,7 @@ class SplitDone:
 class ClipMaker:
     """Takes what a pass sees, in order of time, and hands out clips as their spans become known.
 
-    Memory: the pictures of one clip (see Sampler) and the frame times of the longest clip.
+    Memory: the frames of one clip (see Sampler) and the frame times of the longest clip.
     """
 
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
@@ -52,7 +52,7 @@ class ClipMaker:
         self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
         self._damaged_s: deque[float] = deque()
 
-    def sample(self, time_s: float, gray: np.ndarray, picture: Callable[[], np.ndarray], *, new: bool = False) -> None:
+    def sample(self, time_s: float, gray: np.ndarray, picture: Picture, *, new: bool = False) -> None:
         """A decoded frame: its time (s), its gray thumbnail (uint8), and a way to make its picture (BGR uint8).
 
         new: it shows something new, so that it may be the only frame of a shot that is ever offered.
@@ -83,10 +83,11 @@ class ClipMaker:
         chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
         pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
         pairs = pairs[:: max(1, len(pairs) // MOTION_PAIRS)]
-        quality = measure([sample.picture for sample in chosen], pairs) if chosen else None
+        pictures = [sample.picture() for sample in chosen]
+        quality = measure(pictures, pairs) if chosen else None
         error = error or self._damage(span)
         reason = None if error else self._reason(span, quality)
-        jpegs = [] if error or reason else [jpeg(s.picture, self._frames.jpeg_quality) for s in chosen]
+        jpegs = [] if error or reason else [jpeg(picture, self._frames.jpeg_quality) for picture in pictures]
         return Clip(info, span, quality, reason, error, jpegs)
 
     def _damage(self, span: Span) -> str | None:

@@ -338,10 +338,9 @@ class _SparsePass:
         new = self._last_thumb is not None and change(self._last_thumb, seen.thumb) >= self._thresholds.min_change
         self._sampled, self._last_thumb = seen.pts, seen.thumb
         time_s = self._timeline.time_s(seen.pts)
-        self._maker.sample(time_s, seen.thumb[:, :, 2], lambda: self._picture(image), new=new)
-
-    def _picture(self, image: av.VideoFrame) -> np.ndarray:
-        return self._images.picture(image, self._turns or 0, self._reader.info)
+        self._maker.sample(
+            time_s, seen.thumb[:, :, 2], self._images.later(image, self._turns or 0, self._reader), new=new
+        )
 
     def _close_whole(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
         """Decode every frame of a group and trust only what comes out: it is damaged, edited, or endless."""

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
-import numpy as np
-
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
-from pipeline.video.decode import TimedFrame, VideoReader
+from pipeline.video.decode import VideoReader
 from pipeline.video.images import Images
 from pipeline.video.measured import TIME_TOLERANCE_S, Clip, ClipMaker, SplitDone, rejection
 from pipeline.video.shots import CutDetector, CutThresholds
@@ -63,11 +61,7 @@ def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, fra
     for frame in reader.frames():
         info = reader.info
         thumb = images.thumbnail(frame.image)
-
-        def picture(frame: TimedFrame = frame) -> np.ndarray:
-            return images.picture(frame.image, frame.quarter_turns, reader.info)
-
-        maker.sample(frame.time_s, thumb[:, :, 2], picture)
+        maker.sample(frame.time_s, thumb[:, :, 2], images.later(frame.image, frame.quarter_turns, reader))
         if frame.damaged:
             maker.damaged(frame.time_s)
         undecided.append(frame.time_s)
