@@ -15,11 +15,13 @@ from pipeline.curate import choose_task
 from pipeline.deploy import preflight
 from pipeline.deploy.files import COMPUTE, PRICES
 from pipeline.deploy.placement import node_groups, offers, placement, pools
-from pipeline.deploy.prices import Prices, Rates, read_prices, read_yaml
+from pipeline.deploy.prices import Prices, Rates, read_prices
 from pipeline.errors import BadVideo, UserError
 from pipeline.progress import duration
 from pipeline.settings import PlanSettings, gpus_per_engine
 from pipeline.sources import VideoRef, find_videos, open_videos
+from pipeline.stages import cluster
+from pipeline.storage import read_yaml
 from pipeline.video.decode import VideoInfo, VideoReader
 
 HD_PIXELS = 1280 * 720  # what the split's rate is given for
@@ -83,7 +85,8 @@ def make(settings: PlanSettings) -> Plan:
     """Everything that can be known. Problems are collected, so that one look shows them all."""
     prices, plan = read_prices(settings.prices or str(ROOT / PRICES)), Plan()
     on_cluster, compute = _machines(settings)
-    groups = node_groups(compute, {name: node.model_dump() for name, node in prices.nodes.items()})
+    table = {name: node.model_dump() for name, node in prices.nodes.items()}
+    groups = node_groups(compute, table)
     plan.machines = groups if on_cluster else [_this_machine()]
     _check_settings(settings, plan)
     _look_at_videos(settings, prices.rates, plan)
@@ -93,7 +96,6 @@ def make(settings: PlanSettings) -> Plan:
         _describe_time_and_cost(compute if on_cluster else None, prices, plan)
     _check_memory(settings, plan)
     if on_cluster:
-        table = {name: node.model_dump() for name, node in prices.nodes.items()}
         plan.problems += placement(settings, compute, table)
         plan.problems += preflight.versions(str(ROOT))
     plan.problems += [*preflight.credentials(settings), *preflight.models(settings), *preflight.output(settings.output)]
@@ -265,7 +267,7 @@ def _annotate(settings: PlanSettings, prices: Prices, plan: Plan, clips: float, 
 def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, int]:
     """Workers of each CPU stage: as configured, else what the run would take on this many CPUs."""
     cpus, resources = _total(machines, "cpus"), settings.resources
-    pool = max(1, math.floor(cpus / 4))
+    pool = cluster.usual_actors(cpus)
     sizes = dict(pools(settings))
     configured = {
         "screen": resources.screen_actors,
@@ -275,7 +277,7 @@ def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, 
     for name, given in configured.items():
         if name in sizes and not (name == "annotate" and settings.annotate.annotator == "openai"):
             sizes[name] = given or pool
-    taken = sum(sizes[name] for name in configured if name in sizes) * min(1.0, cpus / 8)
+    taken = sum(sizes[name] for name in configured if name in sizes) * cluster.usual_actor_cpus(cpus)
     room = math.floor((cpus - taken) / resources.cpus_per_split)
     if "cut" in sizes:
         sizes["cut"] = resources.cut_tasks or max(1, room // 2)  # it takes turns with the split

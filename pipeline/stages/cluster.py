@@ -58,14 +58,24 @@ def _total(resource: str, labels: Mapping[str, str]) -> float:
 
 
 def actors(configured: int | None, resources: ResourceSettings) -> int:
-    """Actors of a model pool: as configured, else one for every 4 CPUs. Raises UserError where there are none yet."""
-    return configured or max(1, math.floor(_counted(resources) / 4))
+    """Actors of a model pool: as configured, else as usual. Raises UserError where there are no CPUs yet."""
+    return configured or usual_actors(_counted(resources))
 
 
 def actor_cpus(resources: ResourceSettings) -> float:
-    """CPUs that an actor reserves: as configured, else one, or a fraction where that would leave none for the split
-    (which would then starve without a word). Raises UserError where there are none yet."""
-    return resources.cpus_per_actor or min(1.0, _counted(resources) / 8)
+    """CPUs that an actor reserves: as configured, else as usual. Raises UserError where there are no CPUs yet."""
+    return resources.cpus_per_actor or usual_actor_cpus(_counted(resources))
+
+
+def usual_actors(cpus: float) -> int:
+    """Actors of a model pool on so many CPUs: one for every 4."""
+    return max(1, math.floor(cpus / 4))
+
+
+def usual_actor_cpus(cpus: float) -> float:
+    """What each reserves: one CPU, or a fraction where that would leave none for the split (which would then starve
+    without a word)."""
+    return min(1.0, cpus / 8)
 
 
 def _counted(resources: ResourceSettings) -> float:
