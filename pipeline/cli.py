@@ -144,13 +144,7 @@ def _by_environment(name: str, leaves: Mapping[Path, FieldInfo]) -> Path:
 
 
 def _config(location: str, model: type[BaseModel]) -> dict[str, Any]:
-    data = storage.read(storage.absolute(location))
-    if data is None:
-        raise UserError(f"--config {location}: no such file")
-    try:
-        tree = yaml.safe_load(data) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error
+    tree = storage.read_yaml(location, "--config") or {}
     if not isinstance(tree, dict):
         raise UserError(f"{location}: not a mapping of settings")
     _check_keys(tree, model, location, ())

@@ -79,7 +79,7 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
     limit = settings.max_failed_fraction
     too_many = f"{failed} of {total} videos failed, more than --max-failed-fraction {limit:g}"
     report = Report(
-        output=storage.absolute(settings.output),
+        output=settings.output,
         dry_run=settings.dry_run,
         videos={
             "total": total,

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
+from pipeline.errors import UserError
 from pipeline.models.pictures import decode
 from pipeline.models.vlm import Answer, judge, prompt
 from pipeline.settings import CurateSettings, gpus_per_engine
@@ -53,17 +54,21 @@ class VllmAnnotator:
         cpus = cluster.actor_cpus(self.settings.resources)
         light = cluster.on_cpu_nodes(self.settings.resources, cpus)
         wrapped = clips.map_batches(_wrap, batch_format="pyarrow", batch_size=None, **light)
-        answered = self._engine(cpus, light)(wrapped)
+        answered = self._engine(cpus)(wrapped)
         unwrap = _Unwrap(self.task, schema, f"vllm:{self.settings.annotate.vllm.model}", self.ledger)
         return answered.map_batches(unwrap, batch_format="pandas", batch_size=None, **light)
 
-    def _engine(self, cpus: float, light: dict[str, Any]) -> Callable[[Dataset], Dataset]:
+    def _engine(self, cpus: float) -> Callable[[Dataset], Dataset]:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
 
         annotate, resources = self.settings.annotate, self.settings.resources
-        gpus = cluster.num_gpus()
+        gpus = cluster.num_gpus(resources)
         # on a cluster that is still growing the settings tell that GPUs will come
         on_gpu = bool(gpus or resources.accelerator_type or resources.gpu_label_selector)
+        if on_gpu and not gpus and not resources.vllm_replicas:
+            raise UserError(
+                "the cluster has no such GPU yet, so that engines cannot be counted: give resources.vllm_replicas"
+            )
         replicas = resources.vllm_replicas or max(1, gpus // gpus_per_engine(annotate.vllm))
         engine: dict[str, Any] = {} if on_gpu else dict(CPU_ENGINE)
         engine.update(
@@ -97,8 +102,9 @@ class VllmAnnotator:
                 vLLMEngineProcessorConfig(**config),
                 preprocess=_Request(self.task, annotate.vllm.model, annotate.temperature, annotate.max_tokens),
                 postprocess=_keep,
-                preprocess_map_kwargs=dict(light),
-                postprocess_map_kwargs=dict(light),
+                # JPEGs become pictures, 15 times as large, beside the engine and not a network away
+                preprocess_map_kwargs={"num_cpus": cpus, **cluster.label_selector(resources.gpu_label_selector)},
+                postprocess_map_kwargs=cluster.on_cpu_nodes(resources, cpus),
             )
         finally:
             logging.disable(logging.NOTSET)
@@ -112,7 +118,7 @@ def _place(processor: Any, labels: dict[str, str], gpus: int) -> None:
 
     The config knows no labels (placement_group_config takes bundles and a strategy, and of one GPU's bundle only the
     sums are used), but its engine stage hands its arguments on to map_batches. An engine of several GPUs gets a
-    placement group, which takes no labels: there, accelerator_type and the GPUs it needs decide alone.
+    placement group, to which ray.data.llm hands no labels: there, accelerator_type and the GPUs it needs decide alone.
     """
     if labels and gpus == 1:
         processor.get_stage_by_name(ENGINE_STAGE).map_batches_kwargs.update(cluster.label_selector(labels))
