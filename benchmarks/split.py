@@ -120,10 +120,11 @@ def child(method: str, path: str) -> None:
     cuts = run()
     end, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - wall
     cpu_s = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+    peak = peak_mb()
     if method.split("-")[0] in ("sparse", "dense"):
         # measured with the default settings; scored without the windows that these make of long shots
         cuts = _split(method, path, max_clip_s=1e6)()
-    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": peak_mb(), "cuts": cuts}))
+    print(json.dumps({"cpu_s": cpu_s, "wall_s": wall, "peak_mb": peak, "cuts": cuts}))
 
 
 def measure(method: str, path: Path) -> Measured:

@@ -12,8 +12,8 @@ MAX_GOP_PACKETS = 1_000
 SPIKE = 6.0  # a packet's ratio to the largest of those before it, times that to the median after it: perhaps a new shot
 MIN_RISE = 1.2  # and it is at least this many times the largest of those before it
 MIN_OF_KEY = 0.05  # and at least this fraction of the larger key frame around it: new content cannot cost less
-BUSY_OF_KEY = 0.3  # from this fraction of the same, any packet not below its neighbours may hold one
-COLLAPSE = 0.1  # a packet below this fraction of the median before it may be a cut to black
+BUSY_OF_KEY = 0.3  # from this fraction of the same, any packet not below its neighbours (SPIKE >= 1) may hold one
+COLLAPSE = 0.1  # packets that stay below this fraction of the median before them may follow a cut to black
 NEAR_PACKETS = 3  # packets before that a rise is measured from (count)
 WIDE_PACKETS = 6  # packets before or after that a median is taken of (count)
 
@@ -99,8 +99,9 @@ def _suspicion(i: int, sizes: list[int], key_bytes: int, next_key_bytes: int) ->
     larger_key = max(key_bytes, next_key_bytes)
     if spike >= SPIKE and rise >= MIN_RISE and size >= MIN_OF_KEY * larger_key:
         return 2
-    busy = size >= BUSY_OF_KEY * larger_key and size * size >= usual * later
-    collapse = size <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
+    busy = size >= BUSY_OF_KEY * larger_key and size * size >= usual * later and spike >= 1
+    soon = _median(sizes[i + 1 : i + 1 + NEAR_PACKETS])
+    collapse = max(size, soon) <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
     return 1 if busy or collapse else 0
 
 

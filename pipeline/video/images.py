@@ -1,5 +1,8 @@
 """From a decoded frame to what the rest looks at: a small HSV thumbnail, and a picture of the size models get."""
 
+import weakref
+from collections import deque
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -8,7 +11,7 @@ from pipeline.video.decode import VideoInfo, VideoReader
 from pipeline.video.frames import Picture
 from pipeline.video.shots import thumbnail
 
-MAX_HELD_BYTES = 4_000_000  # of a decoded frame that waits for its picture: some two dozen do; 1080p has 3.1 MB
+MAX_WAITING_BYTES = 32_000_000  # of decoded frames that wait to be made into pictures: 23 of 720p, 10 of 1080p
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 
@@ -22,6 +25,7 @@ class Images:
     def __init__(self, max_side_px: int):
         self._max_side_px = max_side_px
         self._reformat = VideoReformatter()
+        self._waiting: deque[weakref.ref[_LaterPicture]] = deque()
 
     def thumbnail(self, image: av.VideoFrame) -> np.ndarray:
         """HSV thumbnail, uint8 (54, 96, 3), of the frame as stored (not turned upright)."""
@@ -32,11 +36,15 @@ class Images:
         return thumbnail((planes[0], planes[1], planes[2]), full_range=full_range)
 
     def later(self, image: av.VideoFrame, quarter_turns: int, reader: VideoReader) -> Picture:
-        """The picture of a frame, made when it is asked for; at once where holding the frame would cost much more."""
-        if sum(plane.buffer_size for plane in image.planes) > MAX_HELD_BYTES:
-            made = self.picture(image, quarter_turns, reader.info)
-            return lambda: made
-        return lambda: self.picture(image, quarter_turns, reader.info)
+        """The picture of a frame, made when it is first asked for, or when too many frames wait for that."""
+        picture = _LaterPicture(self, image, quarter_turns, reader)
+        self._waiting = deque(ref for ref in self._waiting if (one := ref()) is not None and one.image is not None)
+        self._waiting.append(weakref.ref(picture))
+        if len(self._waiting) > MAX_WAITING_BYTES // sum(plane.buffer_size for plane in image.planes):
+            oldest = self._waiting.popleft()()
+            if oldest is not None:
+                oldest()
+        return picture
 
     def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
         """BGR uint8 (height, width, 3) as displayed: pixel aspect ratio applied, turned upright."""
@@ -48,6 +56,22 @@ class Images:
             image, width=width, height=height, format="bgr24", interpolation=Interpolation.BILINEAR, threads=1
         )
         return np.ascontiguousarray(np.rot90(small.to_ndarray(), quarter_turns))
+
+
+class _LaterPicture:
+    """A Picture that holds the decoded frame (many times larger) until it is made."""
+
+    def __init__(self, images: Images, image: av.VideoFrame, quarter_turns: int, reader: VideoReader):
+        self._images, self._quarter_turns, self._reader = images, quarter_turns, reader
+        self.image: av.VideoFrame | None = image
+        self._made: np.ndarray | None = None
+
+    def __call__(self) -> np.ndarray:
+        if self._made is None:
+            assert self.image is not None
+            self._made = self._images.picture(self.image, self._quarter_turns, self._reader.info)
+            self.image = None
+        return self._made
 
 
 def _plane(image: av.VideoFrame, index: int) -> np.ndarray:

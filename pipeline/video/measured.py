@@ -13,7 +13,7 @@ from pipeline.video.frames import Picture, Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-MOTION_PAIRS = 8  # from twice as many pairs of frames on, only some in a clip have their motion measured (count)
+MOTION_PAIRS = 5  # from twice as many pairs of frames on, only some in a clip have their motion measured (count)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 THUMB_SIZE_PX = (96, 54)  # width, height: enough to tell shots apart, small enough to cost next to nothing
-FULL_FROM_LIMITED = np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(
-    np.uint8
-)  # luma 16-235 -> 0-255
+SAMPLED_SIZE_PX = (2 * THUMB_SIZE_PX[0], 2 * THUMB_SIZE_PX[1])
+# luma 16-235 -> 0-255, chroma as it is: a table for each channel of Y, Cr, Cb
+FULL_FROM_LIMITED = np.stack(
+    [np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255), np.arange(256), np.arange(256)], axis=-1
+).astype(np.uint8)[None]
 COLOUR_BINS = [8, 4, 8]  # of hue, saturation, value
 NEIGHBOURS = 2  # frames on each side that a cut must stand out from
 
@@ -29,17 +31,25 @@ def thumbnail(planes: tuple[np.ndarray, np.ndarray, np.ndarray], *, full_range: 
 
     Shrinking the planes before the colour conversion costs a tenth of converting the full frame.
     """
-    luma, blue, red = (_shrink(plane) for plane in planes)
+    luma, blue, red = (_sampled(plane) for plane in planes)
+    small = cv2.resize(cv2.merge((luma, red, blue)), THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
     if not full_range:
-        luma = cv2.LUT(luma, FULL_FROM_LIMITED)
-    return cv2.cvtColor(cv2.cvtColor(cv2.merge((luma, red, blue)), cv2.COLOR_YCrCb2BGR), cv2.COLOR_BGR2HSV)
+        small = cv2.LUT(small, FULL_FROM_LIMITED)
+    return cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_YCrCb2BGR), cv2.COLOR_BGR2HSV)
 
 
-def _shrink(plane: np.ndarray) -> np.ndarray:
-    """Every n-th pixel first, then the mean of at least 2x2 of those: finds the same cuts as the mean of all pixels,
-    where single pixels of a fine texture that moves would look like a change."""
-    step = max(1, min(plane.shape[1] // (2 * THUMB_SIZE_PX[0]), plane.shape[0] // (2 * THUMB_SIZE_PX[1])))
-    return cv2.resize(np.ascontiguousarray(plane[::step, ::step]), THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
+def _sampled(plane: np.ndarray) -> np.ndarray:
+    """A plane at twice the thumbnail's size, so that its pixels are means of four at least: where single pixels were
+    compared, fine texture that moves, or noise, would look like a change.
+
+    Of large planes single pixels will do for those four, which costs a tenth of the mean of all; in small ones, whose
+    noise is as large as their detail, every pixel counts.
+    """
+    height, width = plane.shape
+    if width < SAMPLED_SIZE_PX[0] or height < SAMPLED_SIZE_PX[1]:
+        return cv2.resize(plane, SAMPLED_SIZE_PX, interpolation=cv2.INTER_AREA)
+    large = width >= 2 * SAMPLED_SIZE_PX[0] and height >= 2 * SAMPLED_SIZE_PX[1]
+    return cv2.resize(plane, SAMPLED_SIZE_PX, interpolation=cv2.INTER_NEAREST if large else cv2.INTER_LINEAR)
 
 
 def change(previous: np.ndarray, current: np.ndarray) -> float:
