@@ -30,9 +30,9 @@ class SourceSettings(Group):
 class SplitSettings(Group):
     """Shots and clips."""
 
-    detector: Literal["sparse", "dense"] = "dense"
-    """dense: compare every frame; sparse: the quicker choice, decode only where a cut may hide (by itself dense where
-    that does not pay); not yet as quick as it is meant to be, and it finds no dissolves"""
+    detector: Literal["sparse", "dense", "transnetv2"] = "sparse"
+    """sparse: decode only where a cut may hide (by itself dense where that does not pay); dense: compare every frame,
+    three times the CPU time; transnetv2: a neural network on every frame, fifteen times that again"""
     min_change: float = Field(default=15.0, ge=0, le=255)
     """a cut's frame differs from the one before by at least this more than the frames around it differ from each other
     (mean HSV difference, 0-255 levels)"""
@@ -42,6 +42,10 @@ class SplitSettings(Group):
     """shorter clips are rejected as too_short (seconds)"""
     max_clip_s: float = Field(default=20.0, gt=0)
     """longer shots are windowed into clips of at most this (seconds)"""
+    trim_transitions: bool = True
+    """dissolves and fades of up to 1.5 s become spans of their own, rejected as transition, so that no clip has them"""
+    max_seconds_per_video: float = Field(default=7200.0, gt=0)
+    """a video that takes longer to split is failed from there on (seconds)"""
     max_megapixels: float = Field(default=36.0, gt=0)
     """larger frames are refused unopened (megapixels; 8K UHD has 33)"""
 

@@ -1,8 +1,11 @@
 """Open a video and read its frames in presentation order, each with its exact time."""
 
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
@@ -98,6 +101,18 @@ class VideoReader:
         self._set_up(self.stream.codec_context)
         self.end_s = 0.0  # end of the last frame read so far
         self.ended_early: str | None = None  # why the frames stopped before the declared end, once they have
+        self._allowed_s, self._stop_at_s = math.inf, math.inf
+
+    def allow(self, seconds: float) -> None:
+        """Stop reading, as at an early end, when this much time (wall seconds) has gone by from now on."""
+        self._allowed_s, self._stop_at_s = seconds, time.monotonic() + seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here does not count for `allow`."""
+        before = time.monotonic()
+        yield
+        self._stop_at_s += time.monotonic() - before
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -133,6 +148,9 @@ class VideoReader:
         self._peeked = []
         packets = self._demuxer
         while True:
+            if time.monotonic() > self._stop_at_s:
+                self.ended_early = f"not done after {self._allowed_s:g} s (split.max_seconds_per_video)"
+                return
             try:
                 packet = next(packets)
             except StopIteration:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import av
 import av.error
 
-# Decoders that can leave out frames that no other frame refers to, decided packet by packet. The others (VP9, AV1)
-# decode every frame they are given.
+# Decoders that can leave out frames that no other frame refers to, decided packet by packet.
 DROPS_NON_REFERENCE = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
@@ -17,7 +16,6 @@ class GopDecoder:
         self._context = context
         if not context.is_open:
             context.thread_type = "SLICE"  # frame threads would decode ahead of what is wanted
-        self._drops = context.name in DROPS_NON_REFERENCE
         self.packets: list[av.Packet] = []
         self._next = 0
         self._drained = True
@@ -54,8 +52,7 @@ class GopDecoder:
         """
         packet = self.packets[self._next]
         self._next += 1
-        if self._drops:
-            self._context.skip_frame = "DEFAULT" if needed else "NONREF"
+        self._context.skip_frame = "DEFAULT" if needed else "NONREF"
         return self._decode(packet)
 
     def drain(self) -> list[av.VideoFrame]:

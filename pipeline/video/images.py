@@ -35,6 +35,13 @@ class Images:
         full_range = image.color_range == FULL_RANGE or image.format.name.startswith("yuvj")
         return thumbnail((planes[0], planes[1], planes[2]), full_range=full_range)
 
+    def small(self, image: av.VideoFrame, size_px: tuple[int, int]) -> np.ndarray:
+        """RGB uint8 (height, width, 3) of the frame as stored, at a size of its own (width, height)."""
+        width, height = size_px
+        return self._reformat.reformat(
+            image, width=width, height=height, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        ).to_ndarray()
+
     def later(self, image: av.VideoFrame, quarter_turns: int, reader: VideoReader) -> Picture:
         """The picture of a frame, made when it is first asked for, or when too many frames wait for that."""
         picture = _LaterPicture(self, image, quarter_turns, reader)

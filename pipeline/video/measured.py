@@ -11,6 +11,7 @@ from pipeline.video.clips import Span, Windower
 from pipeline.video.decode import VideoInfo
 from pipeline.video.frames import Picture, Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
+from pipeline.video.transitions import TransitionFinder
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
 MOTION_PAIRS = 5  # from twice as many pairs of frames on, only some in a clip have their motion measured (count)
@@ -41,6 +42,9 @@ class SplitDone:
 class ClipMaker:
     """Takes what a pass sees, in order of time, and hands out clips as their spans become known.
 
+    With split.trim_transitions, a dissolve or fade becomes a span of its own, rejected as `transition`: so the clips on
+    both sides are free of it, and the spans still tile the video. For that, frame times wait until what is decoded
+    after them has settled whether they are in one.
     Memory: the frames of one clip (see Sampler) and the frame times of the longest clip.
     """
 
@@ -51,6 +55,10 @@ class ClipMaker:
         coarse = gaps and frames.timing == "near-key"
         self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
         self._damaged_s: deque[float] = deque()
+        self._finder = TransitionFinder() if shots.trim_transitions and shots.detector != "transnetv2" else None
+        self._waiting: deque[tuple[float, bool]] = deque()  # frames: time (s), starts a shot
+        self._transitions: deque[tuple[float, float]] = deque()  # [start, end) in s, until no clip can be in them
+        self._was_inside = False  # was the last frame handed on inside a transition?
 
     def sample(self, time_s: float, gray: np.ndarray, picture: Picture, *, new: bool = False) -> None:
         """A decoded frame: its time (s), its gray thumbnail (uint8), and a way to make its picture (BGR uint8).
@@ -58,6 +66,13 @@ class ClipMaker:
         new: it shows something new, so that it may be the only frame of a shot that is ever offered.
         """
         self._sampler.offer(time_s, gray, picture, new=new)
+        if self._finder:
+            self._finder.push(time_s, gray)
+
+    def transition(self, start_s: float, end_s: float) -> None:
+        """The frames in [start_s, end_s) are a transition; to be told before `frame` is called for them."""
+        if self._shots.trim_transitions:
+            self._transitions.append((start_s, end_s))
 
     def skip(self) -> None:
         """Frames before the next sample were not decoded."""
@@ -69,14 +84,36 @@ class ClipMaker:
 
     def frame(self, time_s: float, starts_shot: bool, info: VideoInfo) -> Iterator[Clip]:
         """The next frame of the video, decoded or not: its time (s) and whether a shot starts with it."""
-        for span in self._windower.push(time_s, starts_shot):
-            yield self._clip(span, info)
+        self._waiting.append((time_s, starts_shot))
+        while self._waiting and (self._finder is None or self._waiting[0][0] < self._finder.settled_s):
+            for span in self._release():
+                yield self._clip(span, info)
 
     def finish(self, end_s: float, ended_early: str | None, info: VideoInfo) -> Iterator[Clip]:
         """The clips still open when the video ends at end_s; `ended_early` fails the last."""
-        spans = self._windower.flush(end_s)
+        if self._finder and self._finder.found and self._finder.found[-1][1] == self._finder.last_s:
+            self._finder.found[-1] = (
+                self._finder.found[-1][0],
+                end_s,
+            )  # a fade that ends the video has no end of its own
+        spans = [span for _ in range(len(self._waiting)) for span in self._release()]
+        spans += self._windower.flush(end_s)
         for i, span in enumerate(spans):
             yield self._clip(span, info, error=ended_early if i == len(spans) - 1 else None)
+
+    def _release(self) -> list[Span]:
+        """Hand on the frame that waited longest; a transition starts and ends a span, and hides cuts inside it."""
+        time_s, starts_shot = self._waiting.popleft()
+        found = self._finder.found if self._finder else deque()
+        while found and found[0][0] <= time_s:
+            self._transitions.append(found.popleft())
+        inside = self._inside(time_s)
+        starts = inside != self._was_inside or (starts_shot and not inside)
+        self._was_inside = inside
+        return self._windower.push(time_s, starts)
+
+    def _inside(self, time_s: float) -> bool:
+        return any(start_s <= time_s < end_s for start_s, end_s in self._transitions)
 
     def _clip(self, span: Span, info: VideoInfo, error: str | None = None) -> Clip:
         samples = self._sampler.take(span.start_s, span.end_s)
@@ -86,7 +123,9 @@ class ClipMaker:
         pictures = [sample.picture() for sample in chosen]
         quality = measure(pictures, pairs) if chosen else None
         error = error or self._damage(span)
-        reason = None if error else self._reason(span, quality)
+        reason = None if error else "transition" if self._inside(span.start_s) else self._reason(span, quality)
+        while self._transitions and self._transitions[0][1] <= span.end_s - self._shots.max_clip_s:
+            self._transitions.popleft()
         jpegs = [] if error or reason else [jpeg(picture, self._frames.jpeg_quality) for picture in pictures]
         return Clip(info, span, quality, reason, error, jpegs)
 

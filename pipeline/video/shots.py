@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 THUMB_SIZE_PX = (96, 54)  # width, height: enough to tell shots apart, small enough to cost next to nothing
-SAMPLED_SIZE_PX = (2 * THUMB_SIZE_PX[0], 2 * THUMB_SIZE_PX[1])
 # luma 16-235 -> 0-255, chroma as it is: a table for each channel of Y, Cr, Cb
 FULL_FROM_LIMITED = np.stack(
     [np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255), np.arange(256), np.arange(256)], axis=-1
@@ -31,25 +30,24 @@ def thumbnail(planes: tuple[np.ndarray, np.ndarray, np.ndarray], *, full_range: 
 
     Shrinking the planes before the colour conversion costs a tenth of converting the full frame.
     """
-    luma, blue, red = (_sampled(plane) for plane in planes)
-    small = cv2.resize(cv2.merge((luma, red, blue)), THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
+    luma, blue, red = (_shrink(planes[0], 2), _shrink(planes[1], 1), _shrink(planes[2], 1))
+    small = cv2.merge((luma, red, blue))
     if not full_range:
         small = cv2.LUT(small, FULL_FROM_LIMITED)
     return cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_YCrCb2BGR), cv2.COLOR_BGR2HSV)
 
 
-def _sampled(plane: np.ndarray) -> np.ndarray:
-    """A plane at twice the thumbnail's size, so that its pixels are means of four at least: where single pixels were
-    compared, fine texture that moves, or noise, would look like a change.
+def _shrink(plane: np.ndarray, samples: int) -> np.ndarray:
+    """A plane at the thumbnail's size. Each pixel is the mean of samples x samples single ones in large planes, which
+    costs a tenth of the mean of all; small ones have noise as large as their detail, so there every pixel counts.
 
-    Of large planes single pixels will do for those four, which costs a tenth of the mean of all; in small ones, whose
-    noise is as large as their detail, every pixel counts.
+    One sample is enough for colour; of luma, single pixels would let fine texture that moves look like a change.
     """
-    height, width = plane.shape
-    if width < SAMPLED_SIZE_PX[0] or height < SAMPLED_SIZE_PX[1]:
-        return cv2.resize(plane, SAMPLED_SIZE_PX, interpolation=cv2.INTER_AREA)
-    large = width >= 2 * SAMPLED_SIZE_PX[0] and height >= 2 * SAMPLED_SIZE_PX[1]
-    return cv2.resize(plane, SAMPLED_SIZE_PX, interpolation=cv2.INTER_NEAREST if large else cv2.INTER_LINEAR)
+    width, height = (samples * side for side in THUMB_SIZE_PX)
+    if plane.shape[1] < 4 * THUMB_SIZE_PX[0] or plane.shape[0] < 4 * THUMB_SIZE_PX[1]:
+        return cv2.resize(plane, THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
+    plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST)
+    return plane if samples == 1 else cv2.resize(plane, THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
 
 
 def change(previous: np.ndarray, current: np.ndarray) -> float:

@@ -7,8 +7,12 @@ A group is decoded further
 - to its end when the next key frame looks like another shot and nothing explains it.
 On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is placed on
 consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are read in file
-order and kept until their group is done with: no seeking, and no index is needed. As in the dense pass, dissolves and
-fades are no cuts. Damage is seen only in what is decoded.
+order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are found among
+what is decoded (transitions.py), and the frames of a group that ends with another picture than it began with are.
+Damage is seen only in what is decoded.
+
+VP9 and AV1 are decoded densely: their decoders cannot leave frames out, and their encoders spend bytes on a frame now
+and then for the sake of later ones, so that nearly every group has a suspect near its end.
 """
 
 import math
@@ -31,7 +35,6 @@ from pipeline.video.measured import Clip, ClipMaker
 from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, colour_distance, is_cut, is_flash
 from pipeline.video.timeline import Timeline
 
-CODECS = DROPS_NON_REFERENCE | {"vp9", "libdav1d", "av1"}  # others are decoded densely: intra-only, or rare
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
 NEAR_KEY_S = 3.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
@@ -81,7 +84,7 @@ def sparse_clips(
     """The clips of a video by the sparse pass, or None where it does not pay or cannot be right: the caller then
     decodes densely (what was looked at here is still to come from the reader)."""
     first = reader.peek(PROBE_PACKETS)
-    if not first or not first[0].is_keyframe or reader.info.video_codec not in CODECS:
+    if not first or not first[0].is_keyframe or reader.info.video_codec not in DROPS_NON_REFERENCE:
         return None
     times = [packet.pts for packet in first]
     if None in times or len(set(times)) < len(times):
@@ -136,6 +139,8 @@ class _SparsePass:
         group = _Group(gop, self._decoders[0], gop.own)
         self._longest = max(self._longest, len(group.own))
         group.decoder.start(group.own)
+        # should the key frame be compared with the frame before it, those after it must be the very next ones, too
+        group.whole.update(sorted(pts_of(packet) for packet in group.own)[: NEIGHBOURS + 1])
         enough = gop.key_pts + MOTION_GAP_S / self._reader.tick_s
         latest = gop.key_pts
         while not group.decoder.exhausted and (len(group.seen) < 2 or latest < enough):
@@ -201,6 +206,8 @@ class _SparsePass:
     def _decode(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
         """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next."""
         self._mark_suspects(group, following)
+        if group.lead_is_exact and not group.evident_cut:
+            group.reach = max(group.reach, times[: NEIGHBOURS + 1][-1])
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
         if following and following.seen and group.seen[-1].pts < times[-1]:
             colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID

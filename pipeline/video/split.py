@@ -1,4 +1,4 @@
-"""One video: shots -> clips -> quality and frames, by the sparse pass or the dense one.
+"""One video: shots -> clips -> quality and frames, by the sparse pass, the dense one or the network.
 
 Memory is bounded by the longest clip and, in the sparse pass, the longest group of pictures.
 """
@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
+import numpy as np
+
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
-from pipeline.video.decode import VideoReader
+from pipeline.video.decode import TimedFrame, VideoReader
 from pipeline.video.images import Images
 from pipeline.video.measured import TIME_TOLERANCE_S, Clip, ClipMaker, SplitDone, rejection
+from pipeline.video.shot_network import SIZE_PX, ShotEnds, ShotNetwork
 from pipeline.video.shots import CutDetector, CutThresholds
 from pipeline.video.sparse import sparse_clips
 
@@ -31,17 +34,19 @@ def split(
     The spans tile the video from its first frame to its last; a video that is as a whole shorter than the shortest clip
     has none. source: a local path or a seekable binary file object.
     Raises BadVideo when the video cannot be opened or holds no frame. Damage further in fails the clip it falls in; an
-    early end fails the last clip and is told in SplitDone.error. The sparse pass sees damage only in what it decodes.
+    early end fails the last clip and is told in SplitDone.error; so does split.max_seconds_per_video, not counting the
+    time that clips wait to be taken. The sparse pass sees damage only in what it decodes.
     """
     maker = ClipMaker(shots, frames, quality)
     shortest_s = shots.min_clip_s - TIME_TOLERANCE_S
     with VideoReader(source, max_megapixels=shots.max_megapixels, threads=threads) as reader:
-        sparse = sparse_clips(source, reader, maker, shots, frames) if shots.detector == "sparse" else None
+        reader.allow(shots.max_seconds_per_video)
         held: list[Clip] = []  # until the video is known to be long enough to have clips at all
-        for clip in dense_clips(reader, maker, shots, frames) if sparse is None else sparse:
+        for clip in _clips(source, reader, maker, shots, frames, threads):
             held.append(clip)
             if clip.span.end_s >= shortest_s:
-                yield from held
+                with reader.paused():  # whoever takes the clips may make us wait for long
+                    yield from held
                 held.clear()
         # the container may declare none, or a wrong one: what was read is the duration
         info = replace(reader.info, duration_s=reader.end_s)
@@ -53,19 +58,64 @@ def split(
         yield SplitDone(info, reader.ended_early, None)
 
 
+def _clips(
+    source: str | BinaryIO,
+    reader: VideoReader,
+    maker: ClipMaker,
+    shots: SplitSettings,
+    frames: FrameSettings,
+    threads: int,
+) -> Iterator[Clip]:
+    if shots.detector == "transnetv2":
+        return network_clips(reader, maker, frames, ShotNetwork(threads))
+    sparse = sparse_clips(source, reader, maker, shots, frames) if shots.detector == "sparse" else None
+    return dense_clips(reader, maker, shots, frames) if sparse is None else sparse
+
+
 def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings) -> Iterator[Clip]:
     """Decode and compare every frame: the reference that the sparse pass is measured against."""
     detector = CutDetector(CutThresholds(shots.min_change, shots.min_change_ratio))
     images = Images(frames.max_side_px)
     undecided: deque[float] = deque()
     for frame in reader.frames():
-        info = reader.info
-        thumb = images.thumbnail(frame.image)
-        maker.sample(frame.time_s, thumb[:, :, 2], images.later(frame.image, frame.quarter_turns, reader))
-        if frame.damaged:
-            maker.damaged(frame.time_s)
+        thumb = _offer(frame, reader, maker, images)
         undecided.append(frame.time_s)
         for starts_shot in detector.push(thumb):
-            yield from maker.frame(undecided.popleft(), starts_shot, info)
+            yield from maker.frame(undecided.popleft(), starts_shot, reader.info)
     for starts_shot in detector.flush():
         yield from maker.frame(undecided.popleft(), starts_shot, reader.info)
+
+
+def network_clips(reader: VideoReader, maker: ClipMaker, frames: FrameSettings, network: ShotNetwork) -> Iterator[Clip]:
+    """Decode every frame and have the network tell where shots end: the accurate and by far the slowest choice."""
+    images, ends = Images(frames.max_side_px), ShotEnds()
+    undecided: deque[float] = deque()  # frames that the network has not answered for yet (s)
+
+    def told(probabilities: list[float]) -> Iterator[Clip]:
+        for probability in probabilities:
+            time_s, run = undecided.popleft(), ends.pending
+            starts_shot, transition = ends.push(time_s, probability)
+            if ends.pending:
+                continue
+            if transition:
+                maker.transition(*transition)
+            for inside_s in run:
+                yield from maker.frame(inside_s, False, reader.info)
+            yield from maker.frame(time_s, starts_shot, reader.info)
+
+    for frame in reader.frames():
+        _offer(frame, reader, maker, images)
+        undecided.append(frame.time_s)
+        yield from told(network.push(images.small(frame.image, SIZE_PX)))
+    yield from told(network.flush())
+    for inside_s in ends.pending:
+        yield from maker.frame(inside_s, False, reader.info)
+
+
+def _offer(frame: TimedFrame, reader: VideoReader, maker: ClipMaker, images: Images) -> np.ndarray:
+    """Offer a frame as a picture; returns its thumbnail."""
+    thumb = images.thumbnail(frame.image)
+    maker.sample(frame.time_s, thumb[:, :, 2], images.later(frame.image, frame.quarter_turns, reader))
+    if frame.damaged:
+        maker.damaged(frame.time_s)
+    return thumb

@@ -1,0 +1,105 @@
+"""Find gradual transitions (dissolves, fades) among decoded frames, so that clips can be trimmed of them."""
+
+from collections import deque
+
+import cv2
+import numpy as np
+
+SIZE_PX = (24, 14)  # width, height: a dissolve is seen in the large
+LONGEST_S = 1.5  # a transition takes at most this long (seconds)
+SHORTEST_S = 0.2  # ... and at least this: what is quicker is a cut (seconds)
+MAX_GAP_S = 0.25  # frames farther apart than this tell nothing of what is between them (seconds)
+MIN_INSIDE = 2  # decoded frames between the ends of a transition (count)
+MIN_CHANGE = 20.0  # mean difference between its ends (levels, 0-255)
+MAX_RESIDUAL = 0.1  # of a frame inside, the squared difference that no mix of the ends explains (fraction of theirs)
+MAX_UNEVEN = 0.15  # how far the share of the new picture may be from growing evenly (fraction)
+MAX_LIKENESS = 0.5  # correlation of the ends; more alike they are one scene under another light (-1 to 1)
+FLAT = 8.0  # a picture whose standard deviation is less is plain: the black of a fade (levels, 0-255)
+
+
+class TransitionFinder:
+    """Takes decoded frames in order of time; `found` holds the transitions so far, as [start, end) in seconds.
+
+    In a dissolve each frame is a mix of the picture before and the one after, and the share of the second grows evenly
+    from 0 to 1; a fade is a dissolve from or to a plain picture. A pan, a moving object or a wipe are no such mix. (The
+    linear model of the edit: Hampapur, Jain & Weymouth, ACM Multimedia 1994.) So two frames, up to LONGEST_S apart, are
+    the ends of a transition, if all decoded frames between lie evenly on the straight line from one to the other.
+    """
+
+    def __init__(self) -> None:
+        self.found: deque[tuple[float, float]] = deque()
+        self.last_s = -1.0  # the last frame that was taken
+        self._times: deque[float] = deque()
+        self._pictures: deque[np.ndarray] = deque()
+
+    @property
+    def settled_s(self) -> float:
+        """No transition that is still to be found begins before this (seconds)."""
+        return self.last_s - LONGEST_S
+
+    def push(self, time_s: float, gray: np.ndarray) -> None:
+        """gray: thumbnail of the frame shown at time_s, uint8 (height, width)."""
+        if time_s - self.last_s > MAX_GAP_S:
+            self._times.clear()
+            self._pictures.clear()
+        self.last_s = time_s
+        while self._times and self._times[0] < time_s - LONGEST_S:
+            self._times.popleft()
+            self._pictures.popleft()
+        picture = cv2.resize(gray, SIZE_PX, interpolation=cv2.INTER_AREA).ravel()
+        self._times.append(time_s)
+        self._pictures.append(picture)
+        # most frames look like the one at half the distance, and need no closer look
+        if len(self._times) > MIN_INSIDE + 1 and cv2.norm(self._pictures[0], picture, cv2.NORM_L1) > (
+            MIN_CHANGE * picture.size / 2
+        ):
+            self._look_back()
+
+    def end(self, end_s: float) -> None:
+        """The video ends at end_s (seconds): a fade out that its last frame ends goes on until then."""
+        if self.found and self.found[-1][1] == self.last_s:
+            self.found[-1] = self.found[-1][0], end_s
+
+    def _look_back(self) -> None:
+        times = np.array(self._times)
+        pictures = np.stack(self._pictures).astype(np.float32)
+        last, end = len(times) - 1, pictures[-1]
+        starts = np.flatnonzero(times <= times[-1] - SHORTEST_S)
+        starts = starts[(starts < last - MIN_INSIDE) & (np.abs(end - pictures[starts]).mean(axis=1) >= MIN_CHANGE)]
+        if not starts.size:
+            return
+        middles = (starts + last) // 2
+        shares, residuals = _mix(pictures[middles], pictures[starts], end)
+        promising = (residuals <= MAX_RESIDUAL) & (np.abs(shares - 0.5) <= MAX_UNEVEN + 0.1)
+        for start in starts[promising]:
+            if self._is_transition(times[start:], pictures[start:]):
+                self._add(float(times[start]), float(times[-1]))
+                return
+
+    def _is_transition(self, times: np.ndarray, pictures: np.ndarray) -> bool:
+        first, last = pictures[0], pictures[-1]
+        shares, residuals = _mix(pictures[1:-1], first, last)
+        due = (times[1:-1] - times[0]) / (times[-1] - times[0])
+        if residuals.max() > MAX_RESIDUAL or np.abs(shares - due).max() > MAX_UNEVEN:
+            return False
+        deviations = first.std(), last.std()
+        if min(deviations) < FLAT:
+            return max(deviations) >= 2 * FLAT
+        likeness = float(((first - first.mean()) * (last - last.mean())).mean() / (deviations[0] * deviations[1]))
+        return likeness <= MAX_LIKENESS
+
+    def _add(self, start_s: float, end_s: float) -> None:
+        """One transition is found in several windows, and a fade through black in two that touch."""
+        while self.found and self.found[-1][1] >= start_s - MAX_GAP_S:
+            start_s = min(start_s, self.found.pop()[0])
+        self.found.append((start_s, end_s))
+
+
+def _mix(pictures: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of `last` is in each picture (share: 0 is `first`), and what is left of it (fraction of their squared
+    difference). float32 (count, pixels); first and last may be one for all."""
+    way = np.broadcast_to(last - first, pictures.shape)
+    length = np.maximum((way * way).sum(axis=1), 1e-6)
+    shares = ((pictures - first) * way).sum(axis=1) / length
+    rest = pictures - first - shares[:, None] * way
+    return shares, (rest * rest).sum(axis=1) / length
