@@ -1,33 +1,27 @@
-"""Cutting clips: smart cut against encoding all of them, in CPU time, memory and exactness. Writes one table.
+"""Cutting clips: smart cut against encoding all of them, in CPU time, memory and exactness.
 
-    python benchmarks/cut.py VIDEO [--limit CLIPS] [--output benchmarks/results-cut.md]
-
-The spans are those of `pipeline.video.split` at default settings. Each way of cutting runs in a process of its own with
-one thread; its CPU time (getrusage) and peak resident memory are what the kernel says of it, start included. A clip's
+The spans are the first of those of `pipeline.video.split` at default settings. Each way of cutting runs in a process
+of its own with one thread; its CPU time (getrusage) and peak resident memory are what the kernel says of it, start included. A clip's
 first and last frame count as exact when PyAV and decord decode the span's number of frames and both of these look more
 like the right frame of the source than like its neighbours.
 """
 
-import argparse
-import contextlib
-import datetime
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import av
 import numpy as np
 
-from benchmarks.memory import peak_mb
+from benchmarks import footage
+from benchmarks.machine import cpu_s, peak_mb
 from pipeline.settings import ClipFileSettings, FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.clips import Span
 from pipeline.video.cut import Job, write_clips
@@ -40,6 +34,7 @@ WAYS = {
     "all encoded, x264 veryfast": ClipFileSettings(mode="reencode", preset="veryfast"),
     "all encoded, x264 medium": ClipFileSettings(mode="reencode", preset="medium"),
 }
+MAX_CLIPS = 20
 NEIGHBOURS = 2  # frames on each side that a frame is compared with
 STEP = 4  # every so many pixels are compared
 
@@ -56,23 +51,27 @@ class Result:
     num_exact: int
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("video")
-    arguments.add_argument("--limit", type=int, help="only the first so many clips")
-    arguments.add_argument("--output", default=str(Path(__file__).with_name("results-cut.md")))
-    asked = arguments.parse_args()
-    spans = _spans(asked.video)[: asked.limit]
-    looks = _looks(asked.video, spans)
-    results = {name: _measure(name, asked.video, spans, looks) for name in WAYS}
-    text = _table(asked.video, spans, results)
-    print(text)
-    Path(asked.output).write_text(text)
+def tables() -> dict[str, Callable[[], Iterator[str]]]:
+    """Name -> what measures it, line by line."""
+    return {f"Cutting, the first {MAX_CLIPS} clips of Big Buck Bunny": _table}
 
 
-def _spans(video: str) -> list[Span]:
+def _table() -> Iterator[str]:
+    video = str(footage.big_buck_bunny())
     parts = split(video, shots=SplitSettings(), frames=FrameSettings(), quality=QualitySettings())
-    return [part.span for part in parts if isinstance(part, Clip)]
+    spans = list(islice((part.span for part in parts if isinstance(part, Clip)), MAX_CLIPS))
+    frames, looks = sum(span.num_frames for span in spans), _looks(video, spans)
+    results = {name: _measure(name, video, spans, looks) for name in WAYS}
+    base = results["all encoded, x264 medium"].cpu_s
+    length = f"{len(spans)} clips, {frames} frames, {spans[-1].end_s:.0f} s"
+    yield f"### Cutting Big Buck Bunny: {length}; one thread, CRF {ClipFileSettings().crf:g}\n"
+    yield "| | CPU s | of medium | wall s | peak RSS MB | MB written | frames copied | first and last frame exact |"
+    yield "| --- " * 8 + "|"
+    for name, result in results.items():
+        yield (
+            f"| {name} | {result.cpu_s:.1f} | {result.cpu_s / base:.3f} | {result.wall_s:.0f} | {result.peak_mb:.0f} | "
+            f"{result.num_bytes / 1e6:.1f} | {result.num_copied / frames:.0%} | {result.num_exact}/{len(spans)} |"
+        )
 
 
 def _looks(video: str, spans: list[Span]) -> dict[int, np.ndarray]:
@@ -81,7 +80,8 @@ def _looks(video: str, spans: list[Span]) -> dict[int, np.ndarray]:
     edges = {int(first) for first in firsts[:-1]} | {int(first) - 1 for first in firsts[1:]}
     wanted = {edge + step for edge in edges for step in range(-NEIGHBOURS, NEIGHBOURS + 1)}
     with VideoReader(video, max_megapixels=36) as reader:
-        return {number: _look(frame.image) for number, frame in enumerate(reader.frames()) if number in wanted}
+        frames = islice(enumerate(reader.frames()), max(wanted) + 1)
+        return {number: _look(frame.image) for number, frame in frames if number in wanted}
 
 
 def _look(image: av.VideoFrame) -> np.ndarray:
@@ -93,22 +93,22 @@ def _look(image: av.VideoFrame) -> np.ndarray:
 def _measure(name: str, video: str, spans: list[Span], looks: dict[int, np.ndarray]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         start_s = time.monotonic()
-        subprocess.run([sys.executable, __file__, "--worker", name, video, json.dumps(spans), folder], check=True)
+        command = [sys.executable, "-m", "benchmarks.cut", name, video, json.dumps(spans), folder]
+        subprocess.run(command, check=True)
         wall_s = time.monotonic() - start_s
-        cpu_s, peak_mb, clips = json.loads(Path(folder, "done.json").read_text())
+        used_s, most_mb, clips = json.loads(Path(folder, "done.json").read_text())
         first, num_exact = 0, 0
         for number, span in enumerate(spans):
             num_exact += _is_exact(os.path.join(folder, f"{number}.mp4"), first, span.num_frames, looks)
             first += span.num_frames
     num_bytes, num_copied = (sum(clip[i] for clip in clips) for i in range(2))
-    return Result(cpu_s, wall_s, peak_mb, num_bytes, num_copied, num_exact)
+    return Result(used_s, wall_s, most_mb, num_bytes, num_copied, num_exact)
 
 
 def _work(name: str, video: str, spans: str, folder: str) -> None:
     jobs = [Job(Span(*span), os.path.join(folder, f"{number}.mp4")) for number, span in enumerate(json.loads(spans))]
     clips = [(clip.num_bytes, clip.num_copied) for clip in write_clips(video, jobs, WAYS[name])]
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    Path(folder, "done.json").write_text(json.dumps([usage.ru_utime + usage.ru_stime, peak_mb(), clips]))
+    Path(folder, "done.json").write_text(json.dumps([cpu_s(), peak_mb(), clips]))
 
 
 def _is_exact(path: str, first: int, count: int, looks: dict[int, np.ndarray]) -> bool:
@@ -132,37 +132,5 @@ def _is_nearest(look: np.ndarray, number: int, looks: dict[int, np.ndarray]) -> 
     return distance[number] <= min(distance.values()) + 0.01  # still pictures are equal to their neighbours
 
 
-def _table(video: str, spans: list[Span], results: dict[str, Result]) -> str:
-    frames, length_s = sum(span.num_frames for span in spans), spans[-1].end_s
-    base = results["all encoded, x264 medium"].cpu_s
-    lines = [
-        f"# Cutting {os.path.basename(video)}",
-        "",
-        f"{len(spans)} clips, {frames} frames, {length_s:.0f} s; one thread, CRF {ClipFileSettings().crf:g}.",
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores ({_processor()}), "
-        f"Python {platform.python_version()}, PyAV {av.__version__}. Shared machine: compare ratios, not seconds.",
-        "",
-        "| | CPU s | of medium | wall s | peak RSS MB | MB written | frames copied | first and last frame exact |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, result in results.items():
-        lines.append(
-            f"| {name} | {result.cpu_s:.1f} | {result.cpu_s / base:.3f} | {result.wall_s:.0f} | {result.peak_mb:.0f} | "
-            f"{result.num_bytes / 1e6:.1f} | {result.num_copied / frames:.0%} | {result.num_exact}/{len(spans)} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        _work(*sys.argv[2:])
-    else:
-        main()
+    _work(*sys.argv[1:])

@@ -39,10 +39,11 @@ ENCODINGS: dict[str, tuple[str, dict[str, str], int]] = {
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "b": "2M"}, 120),
     "av1": ("libsvtav1", {"preset": "12", "crf": "35"}, 120),
     "mpeg4": ("mpeg4", {"q": "4", "flags": "+qscale", "global_quality": "472"}, 60),
+    "x264-1080p": ("libx264", {"preset": "veryfast"}, 250),
+    "mjpeg": ("mjpeg", {"flags": "+qscale", "global_quality": "590"}, 1),
 }
-
-
-VARIANTS = ["x264-fixed-gop", "hevc", "vp9", "av1"]  # of the excerpt
+SIZE_PX = (1280, 720)  # of the excerpt ...
+OTHER_SIZE_PX = {"x264-1080p": (1920, 1080)}  # ... but for these
 
 
 @dataclass(frozen=True)
@@ -89,23 +90,27 @@ def agreed_cuts(path: Path) -> list[int]:
 
 
 def variant(encoding: str) -> tuple[Path, Truth]:
-    """An excerpt of Big Buck Bunny in another encoding, 1280x720, with the agreed cuts as truth."""
+    """An excerpt of Big Buck Bunny in another encoding, with the agreed cuts as truth."""
     first, last = EXCERPT_S[0] * FPS, EXCERPT_S[1] * FPS
     source = big_buck_bunny()
     path = FOOTAGE / f"excerpt.{encoding}{_suffix(encoding)}"
+    size_px = OTHER_SIZE_PX.get(encoding, SIZE_PX)
     if not path.exists():
-        _write(path, lambda part: encode(part, encoding, _frames(source, first, last), (1280, 720)))
+        _write(path, lambda part: encode(part, encoding, _frames(source, first, last, size_px), size_px))
     return path, Truth([cut - first for cut in agreed_cuts(source) if first < cut < last], [])
 
 
 def montage(encoding: str) -> tuple[Path, Truth]:
     """Pieces of shots put together with hard cuts, dissolves, fades, flashes and freezes at known places."""
     path = FOOTAGE / f"montage.{encoding}{_suffix(encoding)}"
-    pieces = _pieces()
-    frames, truth = _Montage(pieces).build()
-    if not path.exists():
-        _write(path, lambda part: encode(part, encoding, frames, MONTAGE_SIZE_PX))
-    return path, truth
+    known = FOOTAGE / "montage.json"
+    if not path.exists() or not known.exists():
+        frames, truth = _Montage(_pieces()).build()
+        _write(known, lambda part: part.write_text(json.dumps([truth.cuts, truth.gradual])))
+        if not path.exists():
+            _write(path, lambda part: encode(part, encoding, frames, MONTAGE_SIZE_PX))
+    cuts, gradual = json.loads(known.read_text())
+    return path, Truth(cuts, [(first, last) for first, last in gradual])
 
 
 def encode(path: Path, encoding: str, frames: Iterator[np.ndarray], size_px: tuple[int, int]) -> None:
@@ -115,7 +120,7 @@ def encode(path: Path, encoding: str, frames: Iterator[np.ndarray], size_px: tup
     with av.open(str(path), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *size_px, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size_px, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = gop
         for i, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
@@ -164,7 +169,7 @@ class _Montage:
         elif kind == "dissolve":
             before, n = parts[-1][-1].astype(np.float32), FPS // 2
             part[:n] = [_blend(before, picture, (i + 1) / (n + 1)) for i, picture in enumerate(part[:n])]
-            self._gradual.append((at, at + len(part[:n])))
+            self._gradual.append((int(at), int(at + len(part[:n]))))
         elif kind == "fade":
             n = FPS // 3
             parts[-1][-n:] = [_blend(p.astype(np.float32), p * 0, (i + 1) / n) for i, p in enumerate(parts[-1][-n:])]

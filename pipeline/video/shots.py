@@ -39,14 +39,17 @@ def thumbnail(planes: tuple[np.ndarray, np.ndarray, np.ndarray], *, full_range: 
 
 def _shrink(plane: np.ndarray, samples: int) -> np.ndarray:
     """A plane at the thumbnail's size. Each pixel is the mean of samples x samples single ones in large planes, which
-    costs a tenth of the mean of all; small ones have noise as large as their detail, so there every pixel counts.
+    costs a tenth of the mean of all; small ones have noise as large as their detail, so there nearly all count.
 
     One sample is enough for colour; of luma, single pixels would let fine texture that moves look like a change.
     """
-    width, height = (samples * side for side in THUMB_SIZE_PX)
-    if plane.shape[1] < 4 * THUMB_SIZE_PX[0] or plane.shape[0] < 4 * THUMB_SIZE_PX[1]:
+    height, width = plane.shape
+    if width < 2 * THUMB_SIZE_PX[0] or height < 2 * THUMB_SIZE_PX[1]:
         return cv2.resize(plane, THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
-    plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST)
+    large = width >= 4 * THUMB_SIZE_PX[0] and height >= 4 * THUMB_SIZE_PX[1]
+    samples = samples if large else 2
+    sampled_px = samples * THUMB_SIZE_PX[0], samples * THUMB_SIZE_PX[1]
+    plane = cv2.resize(plane, sampled_px, interpolation=cv2.INTER_NEAREST if large else cv2.INTER_LINEAR)
     return plane if samples == 1 else cv2.resize(plane, THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
 
 

@@ -7,13 +7,15 @@ import numpy as np
 
 SIZE_PX = (24, 14)  # width, height: a dissolve is seen in the large
 LONGEST_S = 1.5  # a transition takes at most this long (seconds)
-SHORTEST_S = 0.2  # ... and at least this: what is quicker is a cut (seconds)
+SHORTEST_S = 0.3  # ... and at least this: what is quicker is a cut (seconds)
 MAX_GAP_S = 0.25  # frames farther apart than this tell nothing of what is between them (seconds)
+STEP_S = 0.08  # only so often is a frame taken for the end of one (seconds)
 MIN_INSIDE = 2  # decoded frames between the ends of a transition (count)
 MIN_CHANGE = 20.0  # mean difference between its ends (levels, 0-255)
 MAX_RESIDUAL = 0.1  # of a frame inside, the squared difference that no mix of the ends explains (fraction of theirs)
 MAX_UNEVEN = 0.15  # how far the share of the new picture may be from growing evenly (fraction)
-MAX_LIKENESS = 0.5  # correlation of the ends; more alike they are one scene under another light (-1 to 1)
+MAX_LIKENESS = 0.8  # correlation of the ends; more alike they are one scene, moved or under another light (-1 to 1)
+MAX_MOVE_PX = (6, 3)  # by how much a scene may have moved between them, in both directions (of SIZE_PX)
 FLAT = 8.0  # a picture whose standard deviation is less is plain: the black of a fade (levels, 0-255)
 
 
@@ -21,9 +23,10 @@ class TransitionFinder:
     """Takes decoded frames in order of time; `found` holds the transitions so far, as [start, end) in seconds.
 
     In a dissolve each frame is a mix of the picture before and the one after, and the share of the second grows evenly
-    from 0 to 1; a fade is a dissolve from or to a plain picture. A pan, a moving object or a wipe are no such mix. (The
-    linear model of the edit: Hampapur, Jain & Weymouth, ACM Multimedia 1994.) So two frames, up to LONGEST_S apart, are
-    the ends of a transition, if all decoded frames between lie evenly on the straight line from one to the other.
+    from 0 to 1; a fade is a dissolve from or to a plain picture. Few objects or cameras move like that. (The linear
+    model of the edit: Hampapur, Jain & Weymouth, ACM Multimedia 1994.) So two frames, up to LONGEST_S apart, are the
+    ends of a transition, if all decoded frames between lie evenly on the straight line from one to the other, and the
+    two do not show the same, only moved.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,7 @@ class TransitionFinder:
         self.last_s = -1.0  # the last frame that was taken
         self._times: deque[float] = deque()
         self._pictures: deque[np.ndarray] = deque()
+        self._tried_s = -1.0  # the last frame that was taken for an end
 
     @property
     def settled_s(self) -> float:
@@ -49,10 +53,10 @@ class TransitionFinder:
         picture = cv2.resize(gray, SIZE_PX, interpolation=cv2.INTER_AREA).ravel()
         self._times.append(time_s)
         self._pictures.append(picture)
-        # most frames look like the one at half the distance, and need no closer look
-        if len(self._times) > MIN_INSIDE + 1 and cv2.norm(self._pictures[0], picture, cv2.NORM_L1) > (
-            MIN_CHANGE * picture.size / 2
-        ):
+        if time_s < self._tried_s + STEP_S or len(self._times) < MIN_INSIDE + 2:
+            return
+        if cv2.norm(self._pictures[0], picture, cv2.NORM_L1) > MIN_CHANGE * picture.size / 2:  # seldom so
+            self._tried_s = time_s
             self._look_back()
 
     def end(self, end_s: float) -> None:
@@ -85,14 +89,22 @@ class TransitionFinder:
         deviations = first.std(), last.std()
         if min(deviations) < FLAT:
             return max(deviations) >= 2 * FLAT
-        likeness = float(((first - first.mean()) * (last - last.mean())).mean() / (deviations[0] * deviations[1]))
-        return likeness <= MAX_LIKENESS
+        return _likeness(first, last) <= MAX_LIKENESS
 
     def _add(self, start_s: float, end_s: float) -> None:
         """One transition is found in several windows, and a fade through black in two that touch."""
         while self.found and self.found[-1][1] >= start_s - MAX_GAP_S:
             start_s = min(start_s, self.found.pop()[0])
         self.found.append((start_s, end_s))
+
+
+def _likeness(first: np.ndarray, last: np.ndarray) -> float:
+    """Correlation (-1 to 1) of the middle of `first` with what is most like it in `last`: a soft scene that moves slowly
+    looks like a dissolve of itself."""
+    width, height = SIZE_PX
+    across, down = MAX_MOVE_PX
+    middle = first.reshape(height, width)[down : height - down, across : width - across]
+    return float(cv2.matchTemplate(last.reshape(height, width), middle, cv2.TM_CCOEFF_NORMED).max())
 
 
 def _mix(pictures: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -117,7 +117,7 @@ def test_hard_cuts_are_frame_exact(name: str, tmp_path: Path) -> None:
     assert cuts(path) == STARTS
 
 
-@pytest.mark.parametrize(("name", "expected"), [("x264", True), ("vp9", True), ("mjpeg", False)])
+@pytest.mark.parametrize(("name", "expected"), [("x264", True), ("vp9", False), ("mjpeg", False)])
 def test_falls_back_where_it_does_not_pay(name: str, expected: bool, tmp_path: Path) -> None:
     codec, options, ending = CODECS[name]
     assert was_sparse(write(tmp_path / f"video.{ending}", montage(), codec, options)) is expected
@@ -149,12 +149,41 @@ class TestHidingPlaces:
         frames = shot(7, 34) + black + shot(8, 60)
         assert cuts(write(tmp_path / "black.mp4", frames, options=options)) == [34, 46]
 
-    def test_fade_through_black_is_no_hard_cut(self, options: dict[str, str], tmp_path: Path) -> None:
-        out = [(p * (1 - i / 24)).astype(np.uint8) for i, p in enumerate(shot(9, 24))]
-        into = [(p * (i / 24)).astype(np.uint8) for i, p in enumerate(shot(10, 24))]
-        assert (
-            cuts(write(tmp_path / "fade.mp4", shot(9, 40, 0) + out + into + shot(10, 64)[24:], options=options)) == []
-        )
+    @pytest.mark.parametrize("detector", ["sparse", "dense"])
+    @pytest.mark.parametrize("kind", ["dissolve", "fade"])
+    def test_transitions_are_trimmed(self, kind: str, detector: str, options: dict[str, str], tmp_path: Path) -> None:
+        frames = dissolve() if kind == "dissolve" else fade()
+        clips, done = run(write(tmp_path / "gradual.mp4", frames, options=options), detector)
+        assert [clip.reason == "transition" for clip in clips] == [False, True, False]
+        trimmed = [round(clips[1].span.start_s * FPS), round(clips[1].span.end_s * FPS)]
+        assert trimmed == pytest.approx([GRADUAL[0], GRADUAL[-1]], abs=4)
+        assert [clip.span.start_s for clip in clips[1:]] == [clip.span.end_s for clip in clips[:-1]]
+        assert clips[-1].span.end_s == pytest.approx(done.info.duration_s)
+
+
+GRADUAL = range(40, 64)
+
+
+def dissolve() -> list[np.ndarray]:
+    """One shot becomes another in the frames GRADUAL."""
+    shares = np.interp(range(110), [GRADUAL[0], GRADUAL[-1]], [0, 1])
+    pairs = zip(shares, shot(9, 110, 0.3), shot(10, 110, 0.3), strict=True)
+    return [cv2.addWeighted(old, 1 - share, new, share, 0) for share, old, new in pairs]
+
+
+def fade() -> list[np.ndarray]:
+    """The same through black."""
+    light = np.interp(range(110), [GRADUAL[0], 51, 52, GRADUAL[-1]], [1, 0, 0, 1])
+    both = shot(9, 52, 0) + shot(10, 58, 0)
+    return [(picture * part).astype(np.uint8) for picture, part in zip(both, light, strict=True)]
+
+
+def test_transitions_are_kept_where_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "gradual.mp4", dissolve())
+    shots = SplitSettings(trim_transitions=False)
+    clip, _ = split(path, shots=shots, frames=FrameSettings(), quality=QualitySettings())
+    assert isinstance(clip, Clip)
+    assert clip.span.num_frames == 110
 
 
 def test_variable_frame_rate_gives_exact_times(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import io
 import itertools
 import tracemalloc
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -199,6 +200,7 @@ def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def test_damage_fails_the_clip_it_falls_in(tmp_path: Path) -> None:
+    """In the dense pass, which sees every frame; test_sparse.py has the sparse one."""
     shots = [f for seed, n in ((1, 40), (2, 40), (3, 40)) for f in footage.shot(seed, n)]
     path = footage.write(tmp_path / "d.mp4", shots, options={"preset": "ultrafast", "g": "10", "sc_threshold": "0"})
     import av
@@ -210,7 +212,7 @@ def test_damage_fails_the_clip_it_falls_in(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[at : at + size] = bytes(size)
     path.write_bytes(data)
-    clips, done = run(path)
+    clips, done = run(path, shots=SplitSettings(detector="dense"))
     assert starts(clips) == [0, 40, 80]
     assert [bool(clip.error) for clip in clips] == [False, True, False]
     assert "damaged frame" in (clips[1].error or "")
@@ -235,6 +237,29 @@ def test_what_is_no_video_raises(tmp_path: Path) -> None:
         run(tmp_path / "x.mp4")
 
 
+@pytest.mark.parametrize("detector", ["sparse", "dense"])
+def test_a_video_that_takes_too_long_fails_from_there_on(
+    three_shots: Path, detector: Literal["sparse", "dense"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()  # a second at each look: one a packet
+    monkeypatch.setattr("pipeline.video.decode.time.monotonic", lambda: float(next(clock)))
+    clips, done = run(three_shots, shots=SplitSettings(detector=detector, max_seconds_per_video=100))
+    assert (done.error or "").startswith("not done after 100 s (split.max_seconds_per_video) (decoded ")
+    assert clips[-1].error == done.error
+    assert [clip.error for clip in clips[:-1]] == [None] * (len(clips) - 1)
+    check_tiling(clips, done)
+
+
+def test_time_that_clips_wait_to_be_taken_does_not_count(three_shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pipeline.video.decode.time.monotonic", lambda: now[0])
+    for part in split(
+        str(three_shots), shots=SplitSettings(max_seconds_per_video=1), frames=FrameSettings(), quality=ANYTHING_GOES
+    ):
+        now[0] += 100
+        assert not (part.error if isinstance(part, Clip | SplitDone) else None)
+
+
 def test_clips_come_before_the_video_is_read_to_its_end(three_shots: Path) -> None:
     parts = split(str(three_shots), shots=SplitSettings(), frames=FrameSettings(), quality=ANYTHING_GOES)
     first = next(parts)
@@ -249,7 +274,8 @@ def test_the_same_video_gives_the_same_clips(three_shots: Path) -> None:
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     def peak(frames: int) -> int:
-        path = footage.write(tmp_path / f"{frames}.mp4", footage.shot(1, 25, step_px=8) * (frames // 25))
+        pictures, groups = footage.shot(1, 25, step_px=8) * (frames // 25), {"preset": "ultrafast", "g": "50"}
+        path = footage.write(tmp_path / f"{frames}.mp4", pictures, options=groups)
         parts = split(str(path), shots=SplitSettings(max_clip_s=2), frames=FrameSettings(), quality=ANYTHING_GOES)
         tracemalloc.start()
         for _ in parts:
@@ -261,8 +287,9 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     assert peak(500) < 1.3 * peak(150)
 
 
-def test_bikes_has_its_six_shots(clips_folder: Path) -> None:
-    clips, done = run(clips_folder / "bikes.mp4")
+@pytest.mark.parametrize("detector", ["sparse", "dense", "transnetv2"])
+def test_bikes_has_its_six_shots(clips_folder: Path, detector: Literal["sparse", "dense", "transnetv2"]) -> None:
+    clips, done = run(clips_folder / "bikes.mp4", shots=SplitSettings(detector=detector))
     assert starts(clips) == footage.BIKES_CUTS
     check_tiling(clips, done)
 
