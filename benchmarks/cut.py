@@ -1,9 +1,9 @@
 """Cutting clips: smart cut against encoding all of them, in CPU time, memory and exactness.
 
 The spans are the first of those of `pipeline.video.split` at default settings. Each way of cutting runs in a process
-of its own with one thread; its CPU time (getrusage) and peak resident memory are what the kernel says of it, start included. A clip's
-first and last frame count as exact when PyAV and decord decode the span's number of frames and both of these look more
-like the right frame of the source than like its neighbours.
+of its own with one thread; its CPU time (getrusage) and peak resident memory are what the kernel says of it, start
+included. A clip's first and last frame count as exact when PyAV and decord decode the span's number of frames and both
+of these look more like the right frame of the source than like its neighbours.
 """
 
 import json

@@ -57,8 +57,8 @@ def tables() -> dict[str, Callable[[], Iterator[str]]]:
     for encoding in ("x264", "x264-fixed-gop", "hevc", "vp9", "av1", "x264-1080p", "mjpeg"):
         methods = [*USUAL, "transnetv2"] if encoding == "x264" else USUAL
         plans[f"Excerpt, 50 s, {encoding}"] = (lambda encoding=encoding: footage.variant(encoding), methods)
-    for encoding in ("x264", "x264-fixed-gop", "x264-open-gop", "hevc", "vp9", "av1", "mpeg4"):
-        methods = [*USUAL, "transnetv2"] if encoding == "x264" else ["decode", "sparse"]
+    for encoding in ("x264", "x264-fixed-gop", "hevc", "vp9"):
+        methods = USUAL if encoding == "x264" else ["decode", "sparse"]
         plans[f"Montage, 180 s, {encoding}"] = (lambda encoding=encoding: footage.montage(encoding), methods)
     return {name: lambda name=name, plan=plan: _table(name, *plan) for name, plan in plans.items()}
 

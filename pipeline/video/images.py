@@ -45,11 +45,11 @@ class Images:
     def later(self, image: av.VideoFrame, quarter_turns: int, reader: VideoReader) -> Picture:
         """The picture of a frame, made when it is first asked for, or when too many frames wait for that."""
         picture = _LaterPicture(self, image, quarter_turns, reader)
-        self._waiting = deque(ref for ref in self._waiting if (one := ref()) is not None and one.image is not None)
         self._waiting.append(weakref.ref(picture))
-        if len(self._waiting) > MAX_WAITING_BYTES // sum(plane.buffer_size for plane in image.planes):
-            oldest = self._waiting.popleft()()
-            if oldest is not None:
+        limit = MAX_WAITING_BYTES // sum(plane.buffer_size for plane in image.planes)
+        if len(self._waiting) > limit:
+            self._waiting = deque(ref for ref in self._waiting if (one := ref()) is not None and one.image is not None)
+            if len(self._waiting) > limit and (oldest := self._waiting.popleft()()) is not None:
                 oldest()
         return picture
 

@@ -99,8 +99,8 @@ class TransitionFinder:
 
 
 def _likeness(first: np.ndarray, last: np.ndarray) -> float:
-    """Correlation (-1 to 1) of the middle of `first` with what is most like it in `last`: a soft scene that moves slowly
-    looks like a dissolve of itself."""
+    """Correlation (-1 to 1) of the middle of `first` with what is most like it in `last`: a soft scene that moves
+    slowly looks like a dissolve of itself."""
     width, height = SIZE_PX
     across, down = MAX_MOVE_PX
     middle = first.reshape(height, width)[down : height - down, across : width - across]
