@@ -145,7 +145,9 @@ def _split(detector: str, path: str) -> Callable[[], Found]:
     from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
     from pipeline.video import split
     from pipeline.video.clips import Windower
+    from pipeline.video.threads import share
 
+    share(1)
     starts: list[bool] = []  # of each frame: does a span start there for another reason than its length?
     push = Windower.push
 

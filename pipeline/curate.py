@@ -24,6 +24,7 @@ from pipeline.stages import cluster
 from pipeline.stages.graph import Graph
 from pipeline.stages.ledger import Ledger
 from pipeline.tasks import Task, load_module, task
+from pipeline.video import shot_network
 
 
 def run(settings: CurateSettings) -> int:
@@ -90,6 +91,8 @@ def choose_task(settings: CurateSettings) -> Task:
         )
     if settings.screen.model == "none" and "is_safe" not in chosen.response.model_fields:
         raise UserError(f"screen.model none leaves safety to is_safe, which the task {chosen.name!r} does not answer")
+    if settings.split.detector == "transnetv2" and not shot_network.is_installed():
+        raise UserError(shot_network.MISSING)
     if settings.split.min_clip_s > settings.split.max_clip_s / 2:
         raise UserError("--split.min-clip-s is more than half of --split.max-clip-s: windows could not keep both")
     return chosen

@@ -195,7 +195,7 @@ class ResourceSettings(Group):
     gpu_label_selector: dict[str, str] = {}
     """labels of the nodes that run vLLM, as YAML (`{role: gpu}`; by default any node with a GPU)"""
     decode_threads: int = Field(default=1, ge=1)
-    """decoder threads in such a task (count)"""
+    """threads in such a task (count): tasks keep the cores busy, see pipeline/video/threads.py"""
     screen_actors: int | None = Field(default=None, ge=1)
     """NSFW classifiers (count; by default one for every 4 CPUs)"""
     embed_actors: int | None = Field(default=None, ge=1)

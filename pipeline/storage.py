@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import UserError, one_line
 
+RANGE_BYTES = 4_194_304  # enough that requests do not cost more than bytes; s3fs would take 50 MiB to see a header
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -56,9 +57,9 @@ def join(root: str, *parts: str) -> str:
 
 
 def open_binary(uri: str) -> BinaryIO:
-    """Open for reading, seekable; remote files are read in ranges, with read-ahead."""
+    """Open for reading, seekable; remote files are read in ranges of RANGE_BYTES or more, as they are needed."""
     fs, path = filesystem(uri)
-    return fs.open(path, "rb")
+    return fs.open(path, "rb", **({"block_size": RANGE_BYTES} if is_remote(uri) else {}))
 
 
 def read(uri: str) -> bytes | None:

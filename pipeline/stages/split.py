@@ -17,6 +17,7 @@ from pipeline.sources.opening import Opener
 from pipeline.stages.ledger import Ledger
 from pipeline.stages.rows import Row, fail, reject, to_table, undecided
 from pipeline.video.split import Clip, SplitDone, split
+from pipeline.video.threads import share
 
 MAX_DEATHS = 2  # a video that was open in so many dying workers is not opened again
 
@@ -73,6 +74,7 @@ class SplitVideos:
 
     def _clips(self, ref: VideoRef, source: Any, video: Row) -> Iterator[Row]:
         settings = self.settings
+        share(settings.resources.decode_threads)
         parts = split(
             source,
             shots=settings.split,

