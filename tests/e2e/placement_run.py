@@ -89,16 +89,13 @@ def cluster_of_four() -> Iterator[tuple[Any, dict[str, str]]]:
         cluster.shutdown()
 
 
-def after_first_screened(
-    lose_a_node: Callable[[], None], ledgers: list[Ledger], rows: dict[str, int]
-) -> threading.Thread:
-    """Loses the node as soon as the first clips are screened, and keeps how many rows each stage had handled when it
-    was gone."""
+def once_at_work(node: str, lose: Callable[[], None], ledgers: list[Ledger], rows: dict[str, int]) -> threading.Thread:
+    """Loses the node as soon as it did some work, and keeps how many rows each stage had handled when it was gone."""
 
     def watch() -> None:
-        while not (ledgers and ledgers[0].read().rows["screen"]):
+        while not (ledgers and any(node in at for at in ledgers[0].read().nodes.values())):
             time.sleep(0.1)
-        lose_a_node()
+        lose()
         rows.update(ledgers[0].read().rows)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -137,7 +134,8 @@ def main() -> None:
     Ledger.start = classmethod(lambda cls: ledgers.append(start()) or ledgers[0])  # type: ignore[method-assign]
     with cluster_of_four() as (lose_a_node, names):
         before: dict[str, int] = {}
-        removed = after_first_screened(lose_a_node, ledgers, before)
+        lost = next(node for node, name in names.items() if name == "cpu-2")
+        removed = once_at_work(lost, lose_a_node, ledgers, before)
         code = curate.run(settings())
         tally = ledgers[0].read()
         stages = {stage: sorted(names.get(n, "head") for n in at) for stage, at in tally.nodes.items()}
