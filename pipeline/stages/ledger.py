@@ -13,7 +13,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.errors import BadVideo
 from pipeline.records.tally import Tally
+
+MAX_DEATHS = 2  # a video that was open in so many dying workers is not opened again
+MAX_LOST_NODES = 8  # ... nor one that was open on so many nodes that went away, which spot nodes do by themselves
 
 
 def _here() -> str:
@@ -71,9 +75,13 @@ class Ledger:
         beside = NodeAffinitySchedulingStrategy(_here(), False)
         return cls(ray.remote(num_cpus=0)(_Ledger).options(scheduling_strategy=beside).remote())
 
-    def begin(self, video_id: str) -> tuple[int, int]:
-        """How often this video was begun before without an end: on nodes that still live, and on lost ones."""
-        return ray.get(self.actor.begin.remote(video_id, _here()))
+    def begin(self, video_id: str) -> None:
+        """A task is about to open this video. Raises BadVideo when it was open in too many workers that died."""
+        deaths, lost = ray.get(self.actor.begin.remote(video_id, _here()))
+        if deaths >= MAX_DEATHS:
+            raise BadVideo(f"workers died {deaths} times while it was open (crash or out of memory)")
+        if lost >= MAX_LOST_NODES:
+            raise BadVideo(f"{lost} nodes were lost while it was open")
 
     def end(self, video_id: str, status: str, duration_s: float | None) -> None:
         """The video came to an end, of whatever kind."""

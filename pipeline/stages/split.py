@@ -18,9 +18,6 @@ from pipeline.stages.ledger import Ledger
 from pipeline.stages.rows import Row, fail, reject, to_table, undecided
 from pipeline.video.split import Clip, SplitDone, split
 
-MAX_DEATHS = 2  # a video that was open in so many dying workers is not opened again
-MAX_LOST_NODES = 8  # ... nor one that was open on so many nodes that went away, which spot nodes do by themselves
-
 
 @dataclass(frozen=True)
 class SplitVideos:
@@ -62,11 +59,7 @@ class SplitVideos:
         """The clips of one video; `video` becomes its row of the videos table."""
         video.update(video_id=ref.video_id, video_uri=ref.uri, status=VIDEO_OK, error=None, num_clips=0)
         try:
-            deaths, lost = self.ledger.begin(ref.video_id)
-            if deaths >= MAX_DEATHS:
-                raise BadVideo(f"workers died {deaths} times while it was open (crash or out of memory)")
-            if lost >= MAX_LOST_NODES:
-                raise BadVideo(f"{lost} nodes were lost while it was open")
+            self.ledger.begin(ref.video_id)
             with opener() as source, self.ledger.busy("split", 1):
                 yield from self._clips(ref, source, video)
         except BadVideo as error:
