@@ -175,6 +175,8 @@ def _explain(error: ValidationError) -> str:
     flag = _flag(tuple(str(part) for part in first["loc"] if isinstance(part, str)))
     if first["type"] == "missing":
         return f"{flag} is required: see --help"
+    if "ctx" in first and first["type"] == "value_error":  # a check of our own, which says what it was given
+        return f"{flag}: {first['ctx']['error']}"
     return f"{flag}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 

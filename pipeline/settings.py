@@ -6,10 +6,13 @@ OPERATIONAL (where to run, how fast), and nothing else.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pipeline import labels
 
 OPERATIONAL: dict[str, Any] = {"operational": True}
 Probability = Annotated[float, Field(ge=0, le=1)]
+LabelSelector = Annotated[dict[str, str], AfterValidator(labels.checked)]
 
 
 class Group(BaseModel):
@@ -190,9 +193,10 @@ class ResourceSettings(Group):
     """tasks that cut clip files at the same time (count; by default as many as there is room for)"""
     cpus_per_actor: float | None = Field(default=None, gt=0)
     """CPUs reserved for a classifier, an embedder, and for writing (count; by default one, less on a small machine)"""
-    cpu_label_selector: dict[str, str] = {}
-    """labels of the nodes that decode, screen, embed and write, as YAML (`{role: cpu}`; by default any node)"""
-    gpu_label_selector: dict[str, str] = {}
+    cpu_label_selector: LabelSelector = {}
+    """labels of the nodes that decode, screen, embed and write, as YAML (`{role: cpu}`; `!a`, `in(a,b)`, `!in(a,b)` are
+    understood; by default any node)"""
+    gpu_label_selector: LabelSelector = {}
     """labels of the nodes that run vLLM, as YAML (`{role: gpu}`; by default any node with a GPU)"""
     decode_threads: int = Field(default=1, ge=1)
     """threads in such a task (count): tasks keep the cores busy, see pipeline/video/threads.py"""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.deploy import files, problems
-from pipeline.deploy.placement import node_groups, offers
+from pipeline.deploy.machines import node_groups
 from pipeline.deploy.schedule import cron_problems
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,8 @@ def folder(tmp_path: Path) -> Path:
     """A copy of everything that the checks look at."""
     for name in FILES:
         shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    for name in ("configs", "pipeline"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
@@ -87,17 +88,64 @@ BREAKS: list[tuple[str, str, str, list[str]]] = [
     ("cluster_env.yaml", "    - duckdb==2.0.0\n", "", ["cluster_env.yaml: no duckdb, Containerfile has duckdb"]),
     ("cluster_env.yaml", "[]\npython", "[ffmpeg]\npython", ["cluster_env.yaml: debian_packages"]),
     ("Containerfile", "ENV VLLM_NO_USAGE_STATS=1", "ENV VLLM_NO_USAGE_STATS=2", ["cluster_env.yaml: env_vars are"]),
+    (
+        "Containerfile",
+        "RUN pip",
+        "RUN apt-get update\nRUN pip",
+        ["Containerfile: RUN apt-get update: has no counterpart"],
+    ),
+    (
+        "Containerfile",
+        "RUN pip",
+        "RUN pip install x && rm y\nRUN pip",
+        ["Containerfile: RUN pip install x && rm y: has"],
+    ),
+    (
+        "Containerfile",
+        "ENV VLLM",
+        "ENV AWS_ACCESS_KEY_ID=x\nENV VLLM",
+        ["cluster_env.yaml: env_vars are", "Containerfile: AWS_ACCESS_KEY_ID does not belong into an image"],
+    ),
+    (
+        "Containerfile",
+        "# Ray,",
+        "# hf_abcdefghijklmnopqrstuvwx\n# Ray,",
+        ["Containerfile: line 3 holds what looks like"],
+    ),
+    # what is uploaded
+    (
+        "job.yaml",
+        "excludes: [.git,",
+        "excludes: [pipeline/plan,",
+        ["job.yaml: excludes * pipeline/plan/__init__.py and"],
+    ),
+    (
+        "job.yaml",
+        "excludes: [.git,",
+        "excludes: [configs,",
+        ["job.yaml: excludes * configs/finevideo.yaml would not be"],
+    ),
+    ("schedule.yaml", "excludes: [.git,", "excludes: ['*.py',", ["schedule.yaml: excludes * main.py and"]),
+    ("job.yaml", "curate --config", "curate --input-list my.txt --config", ["job.yaml: entrypoint: no my.txt in"]),
+    ("job.yaml", "curate --config", "curate --annotate.module my.py --config", ["job.yaml: entrypoint: no my.py in"]),
     # the entrypoint
     ("job.yaml", "curate --config", "curat --config", ["job.yaml: entrypoint: 'python main.py curat'"]),
     ("job.yaml", "--output", "--ouput", ["job.yaml: entrypoint: unknown option --ouput: did you mean --output?"]),
     ("job.yaml", "configs/finevideo", "configs/finevide", ["job.yaml: entrypoint: --config *: no such file"]),
     ("job.yaml", '"${ANYSCALE_ARTIFACT_STORAGE%/}', '"/tmp', ["job.yaml: entrypoint: --output /tmp/cutroom/finevideo"]),
-    ("job.yaml", "--config configs/finevideo.yaml", "", ["job.yaml: entrypoint: no input"]),
+    ("job.yaml", "--config configs/finevideo.yaml", "", ["job.yaml: entrypoint: no input", "resources.cpus_per"]),
     ("job.yaml", '/finevideo"', "/finevideo", ["job.yaml: entrypoint: No closing quotation"]),
     # retries, time, secrets
     ("job.yaml", "max_retries: 5", "max_retries: 0", ["job.yaml: max_retries is 0"]),
     ("job.yaml", "timeout_s: 172800", "", ["job.yaml: no timeout_s"]),
     ("schedule.yaml", "HF_TOKEN: ${HF_TOKEN}", "HF_TOKEN: hf_abc", ["schedule.yaml: env_vars: HF_TOKEN has its value"]),
+    (
+        "job.yaml",
+        "max_retries: 5",
+        "max_retries: 5\nenv_vars: {AWS_ACCESS_KEY_ID: AKIA}",
+        ["AWS_ACCESS_KEY_ID has its value"],
+    ),
+    ("job.yaml", "# Secrets", "# AKIAABCDEFGHIJKLMNOP\n# Secrets", ["job.yaml: line 3 holds what looks like a key"]),
     # the schedule
     ("schedule.yaml", "0 2 * * *", "0 25 * * *", ["schedule.yaml: cron_expression: '25' is no hour"]),
     ("schedule.yaml", "0 2 * * *", "0 0 2 * * *", ["schedule.yaml: cron_expression: * has 6 fields"]),
@@ -105,11 +153,12 @@ BREAKS: list[tuple[str, str, str, list[str]]] = [
     ("schedule.yaml", "timezone: UTC", "timezone: Berlin", ["schedule.yaml: timezone: no 'Berlin'"]),
     ("schedule.yaml", "timezone: UTC", "", ["schedule.yaml: no timezone"]),
     # the machines
+    ("job.yaml", "compute_config: cutroom", "compute_config: cutrom", ["job.yaml: compute_config: cutrom, but"]),
     (
         "cluster_compute.yaml",
         "g6e.4xlarge",
         "g99.large",
-        ["*prices.yaml: nodes: no g99.large", "gpu_label*", "gpu_label*"],
+        ["*prices.yaml: nodes: no g99.large", "accelerator_type L40S: * offers None", "accelerator_type L40S"],
     ),
 ]
 
@@ -133,18 +182,32 @@ def test_each_break_is_told_and_nothing_else(folder: Path, name: str, old: str, 
         ("cluster_compute.yaml", "labels: {role: gpu}", "", "offers role=gpu"),
         ("cluster_compute.yaml", "instance_type: g6e.4xlarge", "instance_type: g5.4xlarge", "L40S: * offers A10G"),
         ("cluster_compute.yaml", "max_nodes: 4", "max_nodes: 3", "need 4 GPUs, * offers 3"),
-        ("cluster_compute.yaml", "max_nodes: 2", "max_nodes: 1", "reserve 60 CPUs, * offers 32"),
+        ("cluster_compute.yaml", "max_nodes: 2", "max_nodes: 1", "reserve 62 CPUs, * offers 32"),
         (
             "configs/finevideo.yaml",
             "split_tasks: 22\n  cut_tasks: 12\n  cpus_per_actor: 1\n  screen_actors: 16",
             "split_tasks: 10\n  cut_tasks: 2\n  cpus_per_actor: 1\n  screen_actors: 26",
-            "the actors reserve 34 CPUs; while one node is missing there are 32",
+            "the actors reserve 36 CPUs; while one node is missing there are 32",
         ),
         ("cluster_compute.yaml", "{CPU: 0, GPU: 0}", "{CPU: 8, GPU: 0}", "keeps work away from the head"),
         ("configs/finevideo.yaml", "accelerator_type: L40S", "accelerator_type: H100", "H100: * offers L40S"),
         ("configs/finevideo.yaml", "{role: gpu}", "{role: gpu, zone: a}", "offers role=gpu, zone=a"),
         ("configs/finevideo.yaml", "vllm_replicas", "vllm_replica", "unknown key"),
-        ("configs/finevideo.yaml", "max_num_seqs: 256", "tensor_parallel_size: 2", "need 8 GPUs, * offers 4"),
+        ("configs/finevideo.yaml", "max_num_seqs: 256", "tensor_parallel_size: 2", "no node has more than 1 GPU"),
+        ("configs/finevideo.yaml", "max_num_seqs: 256", "pipeline_parallel_size: 2", "need 8 GPUs, * offers 4"),
+        (
+            "cluster_compute.yaml",
+            "{CPU: 4, GPU: 1}",
+            "{CPU: 1, GPU: 1}",
+            "has 1 CPUs: its engines reserve 1, and * 1 more",
+        ),
+        (
+            "configs/finevideo.yaml",
+            "  screen_actors: 16",
+            "  # screen_actors: 16",
+            "resources.screen_actors: not given",
+        ),
+        ("configs/finevideo.yaml", "  vllm_replicas: 4\n", "", "resources.vllm_replicas: not given"),
     ],
 )
 def test_what_the_settings_ask_for_is_held_against_the_machines(folder: Path, name: str, old: str, new: str, said: str):
@@ -177,6 +240,13 @@ def test_cron_expressions_that_are_not(wrong: str):
 def test_machines_may_be_described_instead_of_named():
     group = {"required_resources": {"CPU": 8, "memory": "32Gi", "GPU": 1, "accelerator": "L4"}, "labels": {"a": "b"}}
     shape = node_groups({"worker_nodes": [group]}, {})[0]
-    assert (shape["cpus"], shape["gpus"], shape["accelerator"], shape["memory_gib"]) == (8, 1, "L4", 32)
-    assert offers(shape, {"a": "b"})
-    assert not offers(shape, {"a": "c"})
+    assert (shape.cpus, shape.gpus, shape.accelerator, shape.memory_gib) == (8, 1, "L4", 32)
+    assert shape.offers({"a": "b"})
+    assert not shape.offers({"a": "c"})
+
+
+def test_labels_that_nodes_get_by_themselves():
+    group = node_groups({"worker_nodes": [{"instance_type": "x", "market_type": "SPOT"}]}, {"x": {"accelerator": "L4"}})
+    assert group[0].offers({"ray.io/accelerator-type": "in(L4,A10G)", "ray.io/market-type": "!on-demand"})
+    assert not group[0].offers({"ray.io/accelerator-type": "!L4"})
+    assert group[0].offers({"ray.io/availability-zone": "us-east-1a"}), "nobody can know"

@@ -1,6 +1,10 @@
 """`main.py plan`: what it says of real clips, and each reason to fail that it can see."""
 
+import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +12,22 @@ import pytest
 import yaml
 
 from pipeline import cli, plan
+from pipeline.curate import choose_task, what_makes_results
 from pipeline.deploy import preflight
 from pipeline.errors import UserError
-from pipeline.settings import AnnotateSettings, EmbedSettings, PlanSettings, ResourceSettings, VllmSettings
+from pipeline.records.books import Books, agree_on_settings
+from pipeline.records.lease import Lease
+from pipeline.schema import clips_schema
+from pipeline.settings import (
+    AnnotateSettings,
+    CurateSettings,
+    EmbedSettings,
+    FrameSettings,
+    PlanSettings,
+    ResourceSettings,
+    VllmSettings,
+)
+from pipeline.sources import find_videos
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ResourceSettings(
@@ -19,6 +36,8 @@ CLUSTER = ResourceSettings(
     accelerator_type="L40S",
     vllm_replicas=4,
     split_tasks=20,
+    screen_actors=1,
+    embed_actors=1,
     cpus_per_actor=1,
 )
 
@@ -27,7 +46,7 @@ CLUSTER = ResourceSettings(
 def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run where the table is; never ask the real hub."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(preflight, "HUB", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
@@ -37,6 +56,8 @@ def folder_model(tmp_path: Path) -> str:
     """A folder that looks like a model's."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text("{}")
+    (tmp_path / "model/model.safetensors").write_bytes(bytes(5_000_000))
+    (tmp_path / "model/pytorch_model.bin").write_bytes(bytes(9_000_000))
     return str(tmp_path / "model")
 
 
@@ -66,11 +87,15 @@ def test_production_names_its_machines_balance_memory_and_cost(clips_folder: Pat
     made = plan.make(production(clips_folder, tmp_path, folder_model))
     assert made.problems == []
     stages = {stage.name: stage for stage in made.stages}
-    assert stages["annotate"].group == "gpu (4 x g6e.4xlarge)"
+    assert [str(group) for group in stages["annotate"].groups] == ["gpu (4 x g6e.4xlarge)"]
     assert (stages["annotate"].workers, stages["annotate"].reserves) == (4, "1 L40S")
-    assert stages["split"].group == stages["embed"].group == "cpu (2 x m7i.8xlarge)"
+    assert stages["split"].groups == stages["embed"].groups
+    assert [str(group) for group in stages["split"].groups] == ["cpu (2 x m7i.8xlarge)"]
     text = "\n".join(made.lines)
-    assert "USD (7.10 an hour with all nodes)" in text  # 0.40 + 4 x 1.35 + 2 x 0.65
+    assert "USD (7.10 an hour with all nodes), 0.0" in text  # 0.40 + 4 x 1.35 + 2 x 0.65
+    assert "(15.62) where no spot" in text  # 0.40 + 4 x 3.00 + 2 x 1.61
+    assert "disk      gpu: 5 MB a node for " in text
+    assert "disk      cpu: 5 MB a node for " in text
     assert "memory    cpu: " in text
 
 
@@ -93,11 +118,54 @@ def test_gpus_that_wait_are_told(clips_folder: Path, tmp_path: Path, folder_mode
     assert any("the GPUs wait for" in note for note in made.notes)
 
 
+def test_cpus_that_wait_are_told(clips_folder: Path, tmp_path: Path, folder_model: str):
+    wide = CLUSTER.model_copy(update={"vllm_replicas": 1, "screen_actors": 16, "embed_actors": 16})
+    made = plan.make(production(clips_folder, tmp_path, folder_model, resources=wide))
+    assert any("the CPUs wait for the GPUs" in note for note in made.notes)
+    assert any(line.startswith("balance") and "the GPUs take 12" in line for line in made.lines)
+
+
+def test_pools_that_nobody_gave_are_sized_as_the_run_would_size_them(clips_folder: Path, tmp_path: Path):
+    compute = {"head_node": {"instance_type": "m7i.2xlarge", "resources": {"CPU": 0, "GPU": 0}}, "worker_nodes": [
+        {"name": "cpu", "instance_type": "m7i.8xlarge", "min_nodes": 1, "max_nodes": 3, "labels": {"role": "cpu"}}
+    ]}  # fmt: skip
+    machines = tmp_path / "machines.yaml"
+    machines.write_text(yaml.safe_dump(compute))
+    resources = ResourceSettings(cpu_label_selector={"role": "cpu"})
+    made = plan.make(settings(clips_folder, tmp_path, resources=resources, compute=str(machines)))
+    assert made.problems == []
+    workers = {stage.name: stage.workers for stage in made.stages}
+    assert workers["screen"] == workers["annotate"] == workers["embed"] == 8, "of 32 CPUs at the start, not of 96"
+    assert workers["split"] == 96 - 3 * 8
+    assert any("sized by the 32 CPUs that are there at the start, not by the 96" in note for note in made.notes)
+    assert any("is a folder: every machine of the cluster must see it" in note for note in made.notes)
+
+
+def test_what_is_finished_is_not_reckoned_with(clips_folder: Path, tmp_path: Path):
+    now = settings(clips_folder, tmp_path)
+    whole, chosen = plan.make(now), choose_task(now)
+    found = find_videos(now.input, now.input_list, None, now.source).videos
+    agree_on_settings(now.output, what_makes_results(now, chosen), {})
+    with Lease(now.output) as lease:
+        books = Books(now.output, clips_schema(chosen.response), lease.token)
+        books.record([{"video_id": ref.video_id, "status": "no_clips", "num_clips": 0} for ref in found[:3]])
+        assert any("another run is writing there" in problem for problem in plan.make(now).problems)
+    rest = plan.make(now)
+    assert (rest.videos, rest.finished, rest.problems) == (1, 3, [])
+    assert 0 < rest.seconds < whole.seconds
+    other = plan.make(now.model_copy(update={"frames": FrameSettings(per_clip=2)}))
+    assert any("was begun with other settings: frames.per_clip (4 -> 2)" in problem for problem in other.problems)
+    with Lease(now.output) as lease:
+        Books(now.output, books.clips, lease.token).record(
+            [{"video_id": found[3].video_id, "status": "no_clips", "num_clips": 0}]
+        )
+    assert "videos    none is left to do (4 more are finished)" in "\n".join(plan.make(now).lines)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"input": ["nowhere.mp4"]}, "no such file"),
-        ({"input": ["hf://datasets/a/b/c.parquet"]}, "no HF_TOKEN"),
         ({"input": []}, "no videos: name some with --input"),
         ({"output": "/proc/out"}, "--output /proc/out: cannot be written"),
         ({"annotate": AnnotateSettings(annotator="vllm")}, "no GPU here"),
@@ -126,6 +194,10 @@ def test_what_would_fail_is_a_problem_and_exit_code_2(
         ({"gpu_label_selector": {"role": "cpu"}}, "gpu_label_selector"),
         ({"vllm_replicas": 9}, "need 9 GPUs"),
         ({"split_tasks": 100}, "reserve 105 CPUs"),
+        ({"screen_actors": None}, "resources.screen_actors: not given"),
+        ({"cpus_per_actor": None, "embed_actors": None}, "resources.cpus_per_actor, embed_actors: not given"),
+        ({"vllm_replicas": None}, "resources.vllm_replicas: not given"),
+        ({"cpus_per_actor": 4}, "a node of gpu has 4 CPUs: its engines reserve 1, and the making of their requests 4"),
         ({"screen_actors": 400}, "memory: the workers on a node of cpu need"),
     ],
 )
@@ -187,6 +259,49 @@ def test_an_endpoint_is_no_gpu(clips_folder: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     made = plan.make(settings(clips_folder, tmp_path, annotate=AnnotateSettings(annotator="openai")))
     assert not any("GPU" in note for note in made.notes)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub on loopback: `open/model` is for everybody, `gated/model` shows its files and is not."""
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            gated = self.path.endswith("/auth-check") and "gated" in self.path
+            files = [{"rfilename": "model.safetensors", "size": 7_000_000_000}]
+            body = json.dumps({"id": "a/model", "sha": "0" * 40, "siblings": files}).encode()
+            self.send_response(403 if gated else 200)
+            if gated:
+                self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(preflight, "HUB", f"http://127.0.0.1:{server.server_port}")
+    yield
+    server.shutdown()
+
+
+@pytest.mark.parametrize(("model", "problem"), [("open/model", ""), ("gated/model", "gated/model cannot be reached")])
+@pytest.mark.usefixtures("hub")
+def test_a_model_behind_a_licence_is_told(model: str, problem: str):
+    found = preflight.models(CurateSettings(output="o", embed=EmbedSettings(embedder="clip", clip_model=model)))[0]
+    assert (found.problem or "").startswith(problem and f"embed.clip_model: {problem}")
+    assert found.num_bytes == (0 if problem else 7_000_000_000)
+
+
+def test_the_hubs_token(monkeypatch: pytest.MonkeyPatch):
+    there = CurateSettings(output="o", input=["hf://datasets/a/b"])
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert "no HF_TOKEN" in preflight.tokens(there, on_cluster=True)[0]
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "t")
+    assert "on this machine only" in preflight.tokens(there, on_cluster=True)[0]
+    assert preflight.tokens(there, on_cluster=False) == []
+    assert preflight.tokens(CurateSettings(output="o", input=["a.mp4"]), on_cluster=True) == []
 
 
 def test_it_works_in_any_folder(clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

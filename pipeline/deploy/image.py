@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.deploy.files import IMAGE, OLD_ENV, REQUIREMENTS, Problems, load
+from pipeline.deploy.secrets import by_their_look, in_image
 
+PIP_INSTALL = re.compile(r"pip install ([^&|;]*)")
 FROM_THE_PLATFORM = {"ray", "anyscale"}  # Ray comes with the base image, the client is for the one who submits
 
 
@@ -14,7 +16,7 @@ def check_image(folder: str) -> Problems:
     """The base image's Ray, and the packages of Containerfile, cluster_env.yaml and requirements.txt, are the same."""
     wanted = requirements(folder)
     ray_version = wanted["ray"].partition("==")[2]
-    base, packages, variables = containerfile(Path(folder, IMAGE).read_text())
+    base, packages, variables, others = containerfile(Path(folder, IMAGE).read_text())
     old = load(folder, OLD_ENV)
     listed = _by_name((old.get("python") or {}).get("pip_packages") or [])
     found = [
@@ -32,6 +34,8 @@ def check_image(folder: str) -> Problems:
         found.append(f"{OLD_ENV}: env_vars are {old_variables}, {IMAGE} sets {variables}")
     if old.get("debian_packages") or old.get("post_build_cmds"):
         found.append(f"{OLD_ENV}: debian_packages and post_build_cmds have no counterpart in {IMAGE}")
+    found += [f"{IMAGE}: {command}: has no counterpart in {OLD_ENV}, and is not checked" for command in others]
+    found += in_image(IMAGE, variables) + by_their_look(folder, IMAGE) + by_their_look(folder, OLD_ENV)
     return found
 
 
@@ -45,21 +49,22 @@ def image_problem(name: str, tag: str, ray_version: str) -> str | None:
     return None
 
 
-def containerfile(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Base image, pip packages by name, environment variables."""
+def containerfile(text: str) -> tuple[str, dict[str, str], dict[str, str], list[str]]:
+    """Base image, pip packages by name, environment variables, and all that is none of these."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     commands = re.sub(r"\\\n", " ", "\n".join(lines)).splitlines()
-    base, packages, variables = "", {}, {}
-    for command in commands:
-        word, _, rest = command.strip().partition(" ")
-        if word == "FROM":
+    base, packages, variables, others = "", {}, {}, []
+    for command in filter(None, map(str.strip, commands)):
+        word, _, rest = command.partition(" ")
+        if word == "FROM" and not base:
             base = rest.strip()
-        elif word == "ENV":
-            key, _, value = rest.partition("=")
-            variables[key.strip()] = value.strip().strip('"')
-        elif word == "RUN" and (found := re.search(r"pip install (.*)", rest)):
+        elif word == "ENV" and "=" in rest:
+            variables |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+        elif word == "RUN" and (found := PIP_INSTALL.fullmatch(rest.strip())):
             packages |= _by_name(part for part in shlex.split(found[1]) if not part.startswith("-"))
-    return base, packages, variables
+        else:
+            others.append(" ".join(command.split())[:80])
+    return base, packages, variables, others
 
 
 def requirements(folder: str) -> dict[str, str]:

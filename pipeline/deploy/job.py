@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,28 @@ from pipeline import cli
 from pipeline.deploy.files import COMPUTE, PRICES, SCHEDULE, Problems, load
 from pipeline.deploy.image import image_problem, requirements
 from pipeline.deploy.placement import placement
+from pipeline.deploy.secrets import by_their_look, written_out
+from pipeline.deploy.upload import check_upload
 from pipeline.errors import UserError
 from pipeline.settings import CurateSettings
-
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|_KEY\b|CREDENTIAL", re.IGNORECASE)
 
 
 def check_job(folder: str, name: str) -> Problems:
     """job.yaml, or the job in schedule.yaml: what the model lets pass and the platform or main.py does not."""
     content = load(folder, name)
     content = content.get("job_config", {}) if name == SCHEDULE else content
-    found = _image_source(folder, name, content) + _paths(folder, name, content) + _secrets(name, content)
+    found = _image_source(folder, name, content) + _paths(folder, name, content)
+    found += written_out(name, content.get("env_vars") or {}) + by_their_look(folder, name)
     if not content.get("max_retries"):
         found.append(f"{name}: max_retries is 0 or missing: a lost spot node would end the job, which could resume")
     if not content.get("timeout_s"):
         found.append(f"{name}: no timeout_s: a job that hangs would be paid for until somebody looks")
-    settings = _settings(folder, name, str(content.get("entrypoint", "")))
-    if isinstance(settings, str):
-        return [*found, settings]
+    found += _machines_name(folder, name, content)
+    settings, problems = _entrypoint(folder, name, content)
     where = _compute(folder, content)
-    return found + placement(settings, where, load(folder, PRICES).get("nodes", {})) if where else found
+    if settings and where:
+        problems += placement(settings, where, load(folder, PRICES).get("nodes", {}))
+    return found + problems
 
 
 def _image_source(folder: str, name: str, content: dict[str, Any]) -> Problems:
@@ -54,41 +57,48 @@ def _paths(folder: str, name: str, content: dict[str, Any]) -> Problems:
     ]
 
 
-def _secrets(name: str, content: dict[str, Any]) -> Problems:
-    """Secrets stand here by name only: NAME: ${NAME}."""
-    return [
-        f"{name}: env_vars: {key} has its value written out: write ${{{key}}}, and revoke what was there"
-        for key, value in (content.get("env_vars") or {}).items()
-        if SECRET.search(key) and value != f"${{{key}}}"
-    ]
+def _machines_name(folder: str, name: str, content: dict[str, Any]) -> Problems:
+    """The compute config is the one that cluster_compute.yaml says how to create."""
+    given = content.get("compute_config")
+    created = re.findall(r"compute-config create -n (\S+)", Path(folder, COMPUTE).read_text())
+    if not isinstance(given, str) or not created or given.partition(":")[0] in created:
+        return []
+    return [f"{name}: compute_config: {given}, but {COMPUTE} is created as {created[0]}"]
 
 
-def _settings(folder: str, name: str, entrypoint: str) -> CurateSettings | str:
-    """The settings that the entrypoint gives main.py, or the problem with it."""
+def _entrypoint(folder: str, name: str, content: dict[str, Any]) -> tuple[CurateSettings | None, Problems]:
+    """The settings that it gives main.py, and what is wrong with it."""
+    where = f"{name}: entrypoint"
     try:
-        words = shlex.split(entrypoint)
+        words = shlex.split(str(content.get("entrypoint", "")))
     except ValueError as error:
-        return f"{name}: entrypoint: {error}"
+        return None, [f"{where}: {error}"]
     if words[:3] != ["python", "main.py", "curate"]:
-        return f"{name}: entrypoint: {' '.join(words[:3])!r} is not `python main.py curate`"
-    arguments = [_in_folder(folder, words[3:], i) for i in range(len(words) - 3)]
+        return None, [f"{where}: {' '.join(words[:3])!r} is not `python main.py curate`"]
     try:
-        settings = cli.parse(CurateSettings, "curate", arguments, {})
+        settings = cli.parse(CurateSettings, "curate", _in_folder(folder, words[3:]), {})
     except UserError as error:
-        return f"{name}: entrypoint: {error}"
+        return None, [f"{where}: {error}"]
+    found = check_upload(folder, name, content, settings, _value(words, "--config"))
     if not settings.input and not settings.input_list:
-        return f"{name}: entrypoint: no input, neither in it nor in its --config"
+        found.append(f"{where}: no input, neither in it nor in its --config")
     if not re.match(r"^(\$\{?ANYSCALE_ARTIFACT_STORAGE|[a-z0-9]+://)", settings.output):
-        return f"{name}: entrypoint: --output {settings.output} is on a machine that goes away with the job: give a URI"
-    return settings
+        found.append(f"{where}: --output {settings.output} is on a machine that goes away with the job: give a URI")
+    return settings, found
 
 
-def _in_folder(folder: str, words: list[str], index: int) -> str:
-    """The value of --config as a path from here."""
-    word = words[index]
-    if word.startswith("--config="):
-        return f"--config={os.path.join(folder, word.removeprefix('--config='))}"
-    return os.path.join(folder, word) if index and words[index - 1] == "--config" else word
+def _value(words: list[str], option: str) -> str:
+    """What an option is given, in either form; nothing where it is not there."""
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    apart = [after for word, after in pairwise(words) if word == option]
+    return [*joined, *apart, ""][0]
+
+
+def _in_folder(folder: str, words: list[str]) -> list[str]:
+    """The arguments with the path of --config as it is from here."""
+    config = _value(words, "--config")
+    paths = {config: os.path.join(folder, config), f"--config={config}": f"--config={os.path.join(folder, config)}"}
+    return [paths.get(word, word) for word in words] if config else words
 
 
 def _compute(folder: str, content: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,135 +1,140 @@
 """What the settings ask for, against what the machines offer."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline import labels
 from pipeline.deploy.files import COMPUTE, PRICES, Problems, load
-from pipeline.settings import CurateSettings, ResourceSettings, gpus_per_engine
+from pipeline.deploy.machines import NodeGroup, cpus_at_start, node_groups, total_cpus, total_gpus
+from pipeline.settings import CurateSettings, gpus_per_engine
+from pipeline.stages import cluster
 
-GIB_OF = {None: 2.0**-30, "Ki": 2.0**-20, "Mi": 2.0**-10, "Gi": 1.0, "Ti": 2.0**10}
+ACTOR_POOLS = {"screen": "screen_actors", "annotate": "label_actors", "embed": "embed_actors"}  # and their settings
+ENGINE_CPUS_PER_GPU = 1.0  # what Ray Data reserves beside each
 
 
 def placement(settings: CurateSettings, compute: dict[str, Any], nodes: Mapping[str, Any]) -> Problems:
     """Labels and GPUs that no node group offers, and pools that do not fit into what is offered."""
-    resources, groups = settings.resources, node_groups(compute, nodes)
-    cpu_groups = [group for group in groups if offers(group, resources.cpu_label_selector)]
-    found: Problems = []
-    if not cpu_groups:
-        found.append(_no_group("cpu_label_selector", resources.cpu_label_selector))
-    elif (needed := reserved_cpus(settings)) > (cpus := sum(g["cpus"] * g["max_nodes"] for g in cpu_groups)):
-        found.append(
-            f"resources: the pools reserve {needed:g} CPUs, {COMPUTE} offers {cpus:g}: what does not fit never starts"
-        )
-    elif (actors := fixed_cpus(settings)) + resources.cpus_per_split > (least := _least(cpu_groups)):
-        found.append(
-            f"resources: the actors reserve {actors:g} CPUs; while one node is missing there are {least:g}: the split "
-            "would wait for it without a word"
-        )
+    groups = node_groups(compute, nodes)
+    found = _cpu_work(settings, [group for group in groups if group.offers(settings.resources.cpu_label_selector)])
     if settings.annotate.annotator == "vllm":
-        found += _engines(settings, [group for group in groups if group["gpus"]])
+        found += _engines(settings, groups)
     if any((compute.get("head_node", {}).get("resources") or {}).get(kind) != 0 for kind in ("CPU", "GPU")):
         found.append(f"{COMPUTE}: head_node: resources: {{CPU: 0, GPU: 0}} keeps work away from the head")
     return found
 
 
-def _engines(settings: CurateSettings, groups: list[dict[str, Any]]) -> Problems:
+def _cpu_work(settings: CurateSettings, groups: Sequence[NodeGroup]) -> Problems:
+    resources, start = settings.resources, cpus_at_start(groups)
+    if not groups:
+        return [_no_group("cpu_label_selector", resources.cpu_label_selector)]
+    if not start and (missing := not_given(settings)):
+        return [
+            f"resources.{', '.join(missing)}: not given, and with min_nodes 0 there are no CPUs by which the run could "
+            "size its pools when it starts"
+        ]
+    if (needed := reserved_cpus(settings, start)) > (cpus := total_cpus(groups)):
+        return [
+            f"resources: the pools reserve {needed:g} CPUs, {COMPUTE} offers {cpus:g}: what does not fit never starts"
+        ]
+    if (actors := fixed_cpus(settings, start)) + resources.cpus_per_split > (least := _least(groups)):
+        return [
+            f"resources: the actors reserve {actors:g} CPUs; while one node is missing there are {least:g}: the split "
+            "would wait for it without a word"
+        ]
+    return []
+
+
+def _engines(settings: CurateSettings, groups: Sequence[NodeGroup]) -> Problems:
     resources, each = settings.resources, gpus_per_engine(settings.annotate.vllm)
-    labelled = [group for group in groups if offers(group, resources.gpu_label_selector)]
+    labelled = [group for group in groups if group.gpus and group.offers(resources.gpu_label_selector)]
     if not labelled:
         return [_no_group("gpu_label_selector", resources.gpu_label_selector)]
     kind = resources.accelerator_type
-    fitting = [group for group in labelled if kind is None or group["accelerator"] == kind]
+    fitting = [group for group in labelled if kind is None or group.accelerator == kind]
     if not fitting:
-        offered = ", ".join(sorted({str(group["accelerator"]) for group in labelled}))
+        offered = ", ".join(sorted({str(group.accelerator) for group in labelled}))
         return [f"resources.accelerator_type {kind}: {COMPUTE} offers {offered}"]
-    gpus = sum(group["gpus"] * group["max_nodes"] for group in fitting)
-    wanted = (resources.vllm_replicas or 1) * each
+    if not resources.vllm_replicas and not any(group.min_nodes for group in fitting):
+        return ["resources.vllm_replicas: not given, and with min_nodes 0 there are no GPUs to count at the start"]
+    together = int(settings.annotate.vllm.engine_kwargs.get("tensor_parallel_size", 1))
+    if together > (most := max(group.gpus for group in fitting)):
+        return [f"annotate.vllm.engine_kwargs: tensor_parallel_size {together}: no node has more than {most} GPU"]
+    wanted, gpus = (resources.vllm_replicas or 1) * each, total_gpus(fitting)
+    if wanted > gpus:
+        return [f"resources.vllm_replicas: the engines need {wanted} GPUs, {COMPUTE} offers {gpus}"]
+    return [problem for group in fitting if (problem := _no_core_for_requests(settings, group, groups))]
+
+
+def _no_core_for_requests(settings: CurateSettings, group: NodeGroup, groups: Sequence[NodeGroup]) -> str | None:
+    """Requests are made on the GPU nodes, with the cores that the engines leave."""
+    request = actor_cpus(settings, cpus_at_start(groups))
+    if group.gpus * ENGINE_CPUS_PER_GPU + request <= group.cpus:
+        return None
     return (
-        [f"resources.vllm_replicas: the engines need {wanted} GPUs, {COMPUTE} offers {gpus}"] if wanted > gpus else []
+        f"{COMPUTE}: a node of {group.name} has {group.cpus:g} CPUs: its engines reserve "
+        f"{group.gpus * ENGINE_CPUS_PER_GPU:g}, and the making of their requests {request:g} more"
     )
 
 
-def _no_group(setting: str, labels: Mapping[str, str]) -> str:
-    asked = ", ".join(f"{key}={value}" for key, value in labels.items()) or "any"
-    return f"resources.{setting}: no worker group of {COMPUTE} offers {asked}: its operators would wait for ever"
+def _no_group(setting: str, selector: Mapping[str, str]) -> str:
+    return (
+        f"resources.{setting}: no worker group of {COMPUTE} offers {labels.shown(selector)}: its operators would wait "
+        "for ever"
+    )
 
 
-def node_groups(compute: dict[str, Any], nodes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The worker groups: name, instance_type, labels, max_nodes, spot; cpus, gpus, accelerator, memory_gib of a node.
-
-    nodes: instance types by name, as configs/prices.yaml has them; unknown ones count as empty.
-    """
-    groups = []
-    for group in compute.get("worker_nodes") or []:
-        kind = group.get("instance_type")
-        own, known = group.get("required_resources") or {}, nodes.get(kind, {})
-        labels = {**(group.get("required_labels") or {}), **(group.get("labels") or {})}
-        accelerator = own.get("accelerator") or known.get("accelerator") or labels.get("ray.io/accelerator-type")
-        groups.append(
-            {
-                "name": group.get("name") or kind,
-                "instance_type": kind,
-                "labels": labels,
-                "max_nodes": group.get("max_nodes", 10),
-                "spot": group.get("market_type", "ON_DEMAND") != "ON_DEMAND",
-                "cpus": own.get("CPU", known.get("cpus", 0)),
-                "gpus": own.get("GPU", known.get("gpus", 0)),
-                "accelerator": accelerator,
-                "memory_gib": known.get("memory_gib") or _gib(own.get("memory")),
-            }
-        )
-    return groups
+def not_given(settings: CurateSettings) -> list[str]:
+    """The settings of pools that this run has and that it would size by counting CPUs when it starts."""
+    resources, has = settings.resources, actor_pools(settings)
+    unset = ["cpus_per_actor"] if resources.cpus_per_actor is None else []
+    return unset + [ACTOR_POOLS[stage] for stage in has if getattr(resources, ACTOR_POOLS[stage]) is None]
 
 
-def _gib(memory: str | int | None) -> float:
-    """`32Gi`, `1Ti`, or bytes."""
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT]i)?", str(memory or 0))
-    return float(found[1]) * GIB_OF[found[2]] if found else 0.0
+def actor_pools(settings: CurateSettings) -> list[str]:
+    """The stages that are pools of CPU actors whose size can be set."""
+    has = {
+        "screen": settings.screen.model != "none",
+        "annotate": settings.annotate.annotator == "labels",
+        "embed": settings.embed.embedder != "none",
+    }
+    return [stage for stage, there in has.items() if there]
 
 
-def offers(group: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """True when the group's nodes carry all these labels."""
-    return all(group["labels"].get(key) == value for key, value in labels.items())
+def actor_cpus(settings: CurateSettings, cpus: float) -> float:
+    """What an actor reserves in a run that finds so many CPUs when it starts."""
+    return settings.resources.cpus_per_actor or cluster.usual_actor_cpus(cpus)
 
 
-def pools(settings: CurateSettings) -> dict[str, int]:
-    """Workers of each CPU stage as far as the settings give them; the light ones count as one."""
-    resources: ResourceSettings = settings.resources
+def pools(settings: CurateSettings, cpus: float) -> dict[str, int]:
+    """Workers of each CPU stage in a run that finds so many CPUs when it starts; tasks without a cap count as one."""
+    resources = settings.resources
     sizes = {"split": resources.split_tasks or 1}
-    if settings.screen.model != "none":
-        sizes["screen"] = resources.screen_actors or 1
-    if settings.annotate.annotator == "labels":
-        sizes["annotate"] = resources.label_actors or 1
-    elif settings.annotate.annotator == "vllm":
-        sizes["answers"] = 1
-    else:
-        sizes["annotate"] = 1
-    if settings.embed.embedder != "none":
-        sizes["embed"] = resources.embed_actors or 1
+    for stage in actor_pools(settings):
+        sizes[stage] = getattr(resources, ACTOR_POOLS[stage]) or cluster.usual_actors(cpus)
+    sizes |= {"vllm": {"answers": 1}, "openai": {"annotate": 1}}.get(settings.annotate.annotator, {})
     if settings.clips.mode != "none":
         sizes["cut"] = resources.cut_tasks or 1
     return sizes | {"write": 1}
 
 
-def reserved_cpus(settings: CurateSettings) -> float:
+def reserved_cpus(settings: CurateSettings, cpus: float) -> float:
     """CPUs that all stages reserve when each runs at its full width."""
-    resources = settings.resources
     return sum(
-        size * (resources.cpus_per_split if stage == "split" else resources.cpus_per_actor or 1.0)
-        for stage, size in pools(settings).items()
+        size * (settings.resources.cpus_per_split if stage == "split" else actor_cpus(settings, cpus))
+        for stage, size in pools(settings, cpus).items()
     )
 
 
-def fixed_cpus(settings: CurateSettings) -> float:
+def fixed_cpus(settings: CurateSettings, cpus: float) -> float:
     """CPUs of the actors, which hold them from beginning to end."""
-    resources, sizes = settings.resources, pools(settings)
-    return sum(sizes.get(stage, 0) for stage in ("screen", "annotate", "embed")) * (resources.cpus_per_actor or 1.0)
+    sizes = pools(settings, cpus)
+    return sum(sizes.get(stage, 0) for stage in ACTOR_POOLS) * actor_cpus(settings, cpus)
 
 
-def _least(groups: list[dict[str, Any]]) -> float:
+def _least(groups: Sequence[NodeGroup]) -> float:
     """CPUs of the groups while the largest of several nodes is missing."""
-    nodes = [group["cpus"] for group in groups for _ in range(group["max_nodes"])]
+    nodes = [group.cpus for group in groups for _ in range(group.max_nodes)]
     return sum(nodes) - (max(nodes) if len(nodes) > 1 else 0)
 
 

@@ -55,7 +55,14 @@ def settings_hash(result_settings: dict[str, Any]) -> str:
 
 
 def agree_on_settings(root: str, result_settings: dict[str, Any], all_settings: dict[str, Any]) -> None:
-    """Write run/settings.json, or hold these settings against the ones that the folder was begun with.
+    """Write run/settings.json, unless the folder was begun with others. Raises UserError as check_settings does."""
+    check_settings(root, result_settings)
+    document = {"settings_hash": settings_hash(result_settings), "results": result_settings, "all": all_settings}
+    storage.write(_settings_location(root), json.dumps(document, indent=2, sort_keys=True).encode())
+
+
+def check_settings(root: str, result_settings: dict[str, Any]) -> None:
+    """Hold these settings against the ones that the folder was begun with, if it was.
 
     Raises UserError naming the keys that differ: a table must not mix clips that were made in different ways.
     """
@@ -63,14 +70,12 @@ def agree_on_settings(root: str, result_settings: dict[str, Any], all_settings: 
     if data is None:
         if next(iter(storage.find(storage.join(root, "tables"), ".parquet")), None):
             raise UserError(f"{root} has tables but no run/settings.json: choose another --output")
-    else:
-        try:
-            begun = _flat(json.loads(data)["results"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{root}/run/settings.json is damaged: choose another --output") from error
-        _refuse_changes(root, begun, _flat(json.loads(json.dumps(result_settings))))
-    document = {"settings_hash": settings_hash(result_settings), "results": result_settings, "all": all_settings}
-    storage.write(_settings_location(root), json.dumps(document, indent=2, sort_keys=True).encode())
+        return
+    try:
+        begun = _flat(json.loads(data)["results"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{root}/run/settings.json is damaged: choose another --output") from error
+    _refuse_changes(root, begun, _flat(json.loads(json.dumps(result_settings))))
 
 
 def _refuse_changes(root: str, begun: dict[str, Any], now: dict[str, Any]) -> None:

@@ -39,6 +39,21 @@ def check(root: str, token: str) -> None:
         raise LeaseLost(f"{root} was taken over by another run")
 
 
+def await_silence(root: str) -> None:
+    """Return when no run holds the folder. Raises UserError when one shows, within SILENCE_S, that it lives."""
+    holder = _holder(root)
+    deadline = time.monotonic() + SILENCE_S
+    while holder and not _is_dead(holder) and time.monotonic() < deadline:
+        time.sleep(BEAT_S / 5)
+        seen = _holder(root)
+        if seen and seen != holder:
+            raise UserError(
+                f"{root}: another run is writing there (process {seen.get('pid')} on {seen.get('host')}): wait for it, "
+                "or choose another --output"
+            )
+        holder = seen
+
+
 class Lease:
     """Holds an output folder while the run lives; a context manager.
 
@@ -54,7 +69,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        self._await_silence()
+        await_silence(self._root)
         self._write()
         self._thread.start()
         return self
@@ -65,19 +80,6 @@ class Lease:
         holder = _holder(self._root)
         if holder and holder.get("token") == self.token:
             storage.remove(_location(self._root))
-
-    def _await_silence(self) -> None:
-        holder = _holder(self._root)
-        deadline = time.monotonic() + SILENCE_S
-        while holder and not _is_dead(holder) and time.monotonic() < deadline:
-            time.sleep(BEAT_S / 5)
-            seen = _holder(self._root)
-            if seen and seen != holder:
-                raise UserError(
-                    f"{self._root}: another run is writing there (process {seen.get('pid')} on {seen.get('host')}): "
-                    "wait for it, or choose another --output"
-                )
-            holder = seen
 
     def _write(self) -> None:
         state = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._beats}

@@ -1,7 +1,9 @@
 """From what the user names (files, folders, globs, URIs, lists, parquet shards) to one reference a video."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from fsspec.implementations.local import LocalFileSystem
@@ -13,6 +15,7 @@ from pipeline.settings import SourceSettings
 from pipeline.sources.lists import read_list
 from pipeline.sources.parquet import shard_rows
 
+FOOTERS_AT_ONCE = 16  # of shards, which are a few requests each: waiting for them one by one takes minutes
 GLOB_CHARACTERS = frozenset("*?[")
 OUTPUT_FOLDERS = ("tables", "run", "clips", "filtered_clips", "previews")
 
@@ -137,8 +140,15 @@ def _files(names: list[str], named: str, settings: SourceSettings, ours: tuple[s
     names = [name for name in names if not name.startswith(ours)] if ours else names
     if not names:
         raise UserError(f"{named}: no videos there (--input; file name endings: source.extensions)")
-    for name in names:
-        yield from _file(name, settings)
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        ahead: deque[Callable[[], Iterable[VideoRef]]] = deque()
+        for name in names:
+            refs = _file(name, settings)
+            ahead.append(pool.submit(list, refs).result if _is_shard(name) else lambda refs=refs: refs)
+            if len(ahead) == FOOTERS_AT_ONCE:
+                yield from ahead.popleft()()
+        while ahead:
+            yield from ahead.popleft()()
 
 
 def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
@@ -147,8 +157,7 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
         shown = location.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         yield VideoRef(video_id(location), shown, shown, problem="the name is not UTF-8: rename the file")
         return
-    is_shard = location.lower().endswith(".parquet")
-    if not is_shard or not (storage.is_remote(location) or os.path.isfile(location)):
+    if not _is_shard(location) or not (storage.is_remote(location) or os.path.isfile(location)):
         yield VideoRef(video_id(location), location, location)
         return
     try:
@@ -159,6 +168,10 @@ def _file(location: str, settings: SourceSettings) -> Iterator[VideoRef]:
         raise
     except Exception as error:
         yield VideoRef(video_id(location), location, location, problem=f"not a readable shard: {one_line(error)}")
+
+
+def _is_shard(location: str) -> bool:
+    return location.lower().endswith(".parquet")
 
 
 def _is_utf8(name: str) -> bool:

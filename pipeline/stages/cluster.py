@@ -16,6 +16,7 @@ import ray
 from ray import cloudpickle
 from ray.data import DataContext
 
+from pipeline import labels
 from pipeline.errors import UserError
 from pipeline.settings import ResourceSettings
 
@@ -52,8 +53,8 @@ def num_gpus(resources: ResourceSettings) -> int:
     return int(_total("GPU", resources.gpu_label_selector))
 
 
-def _total(resource: str, labels: Mapping[str, str]) -> float:
-    nodes = [node for node in ray.nodes() if node["Alive"] and labels.items() <= node["Labels"].items()]
+def _total(resource: str, selector: Mapping[str, str]) -> float:
+    nodes = [node for node in ray.nodes() if node["Alive"] and labels.matches(node["Labels"], selector)]
     return sum(node["Resources"].get(resource, 0.0) for node in nodes)
 
 
@@ -82,10 +83,10 @@ def _counted(resources: ResourceSettings) -> float:
     """The CPUs, of which there must be some: pools that are sized by an empty cluster stay too small for ever."""
     if cpus := num_cpus(resources):
         return cpus
-    asked = ", ".join(f"{key}={value}" for key, value in resources.cpu_label_selector.items())
+    selector = resources.cpu_label_selector
     raise UserError(
-        f"the cluster has no CPUs{f' on nodes with {asked}' if asked else ''} yet, by which pools could be sized: "
-        "give resources.cpus_per_actor, screen_actors, label_actors, embed_actors"
+        f"the cluster has no CPUs{f' on nodes with {labels.shown(selector)}' if selector else ''} yet, by which pools "
+        "could be sized: give resources.cpus_per_actor, screen_actors, label_actors, embed_actors"
     )
 
 
@@ -94,9 +95,9 @@ def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:
     return {"num_cpus": cpus, **label_selector(resources.cpu_label_selector)}
 
 
-def label_selector(labels: dict[str, str]) -> dict[str, Any]:
-    """The labels as an argument of a Ray operator; none where there are none, which means any node."""
-    return {"label_selector": dict(labels)} if labels else {}
+def label_selector(selector: dict[str, str]) -> dict[str, Any]:
+    """The selector as an argument of a Ray operator; none where there are none, which means any node."""
+    return {"label_selector": dict(selector)} if selector else {}
 
 
 def ship(module: ModuleType) -> None:

@@ -13,21 +13,38 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.errors import BadVideo
 from pipeline.records.tally import Tally
+
+MAX_DEATHS = 2  # a video that was open in so many dying workers is not opened again
+MAX_LOST_NODES = 8  # ... nor one that was open on so many nodes that went away, which spot nodes do by themselves
+
+
+def _here() -> str:
+    return ray.get_runtime_context().get_node_id()
+
+
+def _living_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 class _Ledger:
     def __init__(self) -> None:
         self._tally = Tally()
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, list[str]] = {}
 
-    def begin(self, video_id: str) -> int:
-        """A task is about to open this video; returns how often that was begun without an end."""
-        self._open[video_id] += 1
-        return self._open[video_id]
+    def begin(self, video_id: str, node: str) -> tuple[int, int]:
+        """A task is about to open this video; returns how often it was begun without an end on nodes that still live,
+        and on nodes that are gone (which is seldom the video's fault: spot nodes are taken away)."""
+        before = self._open.setdefault(video_id, [])
+        living = _living_nodes() if before else set()
+        deaths = sum(begun in living for begun in before)
+        lost = len(before) - deaths
+        before.append(node)
+        return deaths, lost
 
     def end(self, video_id: str, status: str, duration_s: float) -> None:
-        del self._open[video_id]
+        self._open.pop(video_id, None)
         self._tally.videos[status] += 1
         self._tally.decoded_s += duration_s
 
@@ -55,12 +72,16 @@ class Ledger:
     @classmethod
     def start(cls) -> "Ledger":
         """A ledger beside the driver, so that it lives as long as the run."""
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
-        return cls(ray.remote(num_cpus=0)(_Ledger).options(scheduling_strategy=here).remote())
+        beside = NodeAffinitySchedulingStrategy(_here(), False)
+        return cls(ray.remote(num_cpus=0)(_Ledger).options(scheduling_strategy=beside).remote())
 
-    def begin(self, video_id: str) -> int:
-        """How often this video was begun, this time included, without coming to an end."""
-        return ray.get(self.actor.begin.remote(video_id))
+    def begin(self, video_id: str) -> None:
+        """A task is about to open this video. Raises BadVideo when it was open in too many workers that died."""
+        deaths, lost = ray.get(self.actor.begin.remote(video_id, _here()))
+        if deaths >= MAX_DEATHS:
+            raise BadVideo(f"workers died {deaths} times while it was open (crash or out of memory)")
+        if lost >= MAX_LOST_NODES:
+            raise BadVideo(f"{lost} nodes were lost while it was open")
 
     def end(self, video_id: str, status: str, duration_s: float | None) -> None:
         """The video came to an end, of whatever kind."""
@@ -79,8 +100,7 @@ class Ledger:
         """Counts a stage's rows and the seconds it takes for them, here."""
         began = time.perf_counter()
         yield
-        node = ray.get_runtime_context().get_node_id()
-        self.actor.add.remote(stage, node, rows, time.perf_counter() - began)
+        self.actor.add.remote(stage, _here(), rows, time.perf_counter() - began)
 
     def read(self) -> Tally:
         """The counts so far."""

@@ -19,8 +19,6 @@ from pipeline.stages.rows import Row, fail, reject, to_table, undecided
 from pipeline.video.split import Clip, SplitDone, split
 from pipeline.video.threads import share
 
-MAX_DEATHS = 2  # a video that was open in so many dying workers is not opened again
-
 
 @dataclass(frozen=True)
 class SplitVideos:
@@ -62,9 +60,7 @@ class SplitVideos:
         """The clips of one video; `video` becomes its row of the videos table."""
         video.update(video_id=ref.video_id, video_uri=ref.uri, status=VIDEO_OK, error=None, num_clips=0)
         try:
-            deaths = self.ledger.begin(ref.video_id) - 1
-            if deaths >= MAX_DEATHS:
-                raise BadVideo(f"workers died {deaths} times while it was open (crash or out of memory)")
+            self.ledger.begin(ref.video_id)
             with opener() as source, self.ledger.busy("split", 1):
                 yield from self._clips(ref, source, video)
         except BadVideo as error:

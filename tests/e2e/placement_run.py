@@ -89,15 +89,14 @@ def cluster_of_four() -> Iterator[tuple[Any, dict[str, str]]]:
         cluster.shutdown()
 
 
-def after_first_parts(action: Callable[[], None], times: list[float]) -> threading.Thread:
-    """Do this as soon as some clips are settled; notes when it began and when it was done."""
+def once_at_work(node: str, lose: Callable[[], None], ledgers: list[Ledger], rows: dict[str, int]) -> threading.Thread:
+    """Loses the node as soon as it did some work, and keeps how many rows each stage had handled when it was gone."""
 
     def watch() -> None:
-        while len(list(OUTPUT.glob("tables/clips/*/part-*.parquet"))) < 1:
-            time.sleep(0.05)
-        times.append(time.time())
-        action()
-        times.append(time.time())
+        while not (ledgers and any(node in at for at in ledgers[0].read().nodes.values())):
+            time.sleep(0.1)
+        lose()
+        rows.update(ledgers[0].read().rows)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -130,20 +129,23 @@ def settings() -> CurateSettings:
 
 def main() -> None:
     ray.data.llm.build_processor = with_engine(ray.data.llm.build_processor)
-    kept: list[Ledger] = []
+    ledgers: list[Ledger] = []
     start = Ledger.start
-    Ledger.start = classmethod(lambda cls: kept.append(start()) or kept[0])  # type: ignore[method-assign]
+    Ledger.start = classmethod(lambda cls: ledgers.append(start()) or ledgers[0])  # type: ignore[method-assign]
     with cluster_of_four() as (lose_a_node, names):
-        times = [time.time()]
-        removed = after_first_parts(lose_a_node, times)
+        before: dict[str, int] = {}
+        lost = next(node for node, name in names.items() if name == "cpu-2")
+        removed = once_at_work(lost, lose_a_node, ledgers, before)
         code = curate.run(settings())
-        stages = {stage: sorted(names.get(n, "head") for n in at) for stage, at in kept[0].read().nodes.items()}
+        tally = ledgers[0].read()
+        stages = {stage: sorted(names.get(n, "head") for n in at) for stage, at in tally.nodes.items()}
         for path in (OUTPUT.parent / "notes").iterdir():
             what, _, node = path.name.partition("-")
             stages.setdefault(what, []).append(names.get(node, "head"))
-        outcome = {"code": code, "stages": stages, "removed": not removed.is_alive()}
-        outcome["seconds"] = [round(moment - times[0], 1) for moment in (*times[1:], time.time())]
-        print("OUTCOME " + json.dumps(outcome), flush=True)
+        rows = {"before": before, "in all": dict(tally.rows)}
+        print(
+            "OUTCOME " + json.dumps({"code": code, "stages": stages, "removed": not removed.is_alive(), "rows": rows})
+        )
 
 
 if __name__ == "__main__":

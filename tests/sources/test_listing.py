@@ -1,4 +1,5 @@
 import os
+import threading
 import uuid
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import UserError
 from pipeline.settings import SourceSettings
-from pipeline.sources import Found, find_videos
+from pipeline.sources import Found, find_videos, listing
 
 
 def find(*inputs: object, lists: tuple[object, ...] = (), limit: int | None = None, column: str = "mp4") -> Found:
@@ -225,3 +226,21 @@ def test_a_storage_clients_own_error_is_one_line(named: str) -> None:
     fsspec.register_implementation("locked", _LockedFileSystem, clobber=True)
     with pytest.raises(UserError, match=f"{named}: cannot be listed: Unable to locate credentials"):
         find(named)
+
+
+def test_footers_are_read_side_by_side_and_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "0.mp4", "99.mp4")
+    for number in range(1, 41):
+        shard(tmp_path / f"{number:02}.parquet", 2)
+    expected = ["0.mp4", *(f"{n:02}.parquet#row={row}" for n in range(1, 41) for row in (0, 1)), "99.mp4"]
+    entered, all_there, read = [], threading.Event(), listing.shard_rows
+
+    def wait_for_the_others(location: str, column: str) -> list[tuple[int, int, int]]:
+        entered.append(location)
+        if len(entered) == listing.FOOTERS_AT_ONCE:
+            all_there.set()
+        assert all_there.wait(timeout=10)
+        return list(read(location, column))
+
+    monkeypatch.setattr(listing, "shard_rows", wait_for_the_others)
+    assert names(find(tmp_path)) == expected
