@@ -70,6 +70,12 @@ def shown_pts(gop: Gop, following: Gop | None) -> list[int]:
     return sorted({pts_of(p) for p in packets if not p.is_discard})
 
 
+def leading_of(following: Gop | None) -> list[av.Packet]:
+    """The packets behind the next key frame that are shown before it, and the key frame, which they refer to."""
+    leading = following.leading if following else []
+    return [following.packets[0], *leading] if following and leading else []
+
+
 def anchors(packets: list[av.Packet]) -> list[int]:
     """Indices of the packets shown later than all before them: in a group with B-frames, the frames these refer to."""
     found, latest = [], None

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ FULL_FROM_LIMITED = np.stack(
     [np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255), np.arange(256), np.arange(256)], axis=-1
 ).astype(np.uint8)[None]
 COLOUR_BINS = [8, 4, 8]  # of hue, saturation, value
+UNLIKE_CHANGE = 25.0  # frames seconds apart that differ by less are taken for one shot (levels, 0-255)
+UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
 NEIGHBOURS = 2  # frames on each side that a cut must stand out from
 
 
@@ -58,6 +61,11 @@ def change(previous: np.ndarray, current: np.ndarray) -> float:
     return cv2.norm(previous, current, cv2.NORM_L1) / previous.size
 
 
+def changes(thumbs: Sequence[np.ndarray]) -> list[float]:
+    """The change from each thumbnail to the next, 0-255 levels."""
+    return [change(a, b) for a, b in pairwise(thumbs)]
+
+
 def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Fraction (0-1) of the pixels whose colours two HSV thumbnails do not have in common, wherever they stand.
 
@@ -65,6 +73,11 @@ def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
     """
     first, second = (cv2.calcHist([t], [0, 1, 2], None, COLOUR_BINS, [0, 180, 0, 256, 0, 256]) for t in (a, b))
     return 1 - float(np.minimum(first, second).sum()) / (a.shape[0] * a.shape[1])
+
+
+def unlike(a: np.ndarray, b: np.ndarray, colours: float = UNLIKE_COLOURS) -> bool:
+    """May two frames that are seconds apart be of different shots? (HSV thumbnails; colours: fraction of the pixels)"""
+    return change(a, b) >= UNLIKE_CHANGE and colour_distance(a, b) >= colours
 
 
 class CutDetector:

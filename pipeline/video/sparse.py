@@ -19,7 +19,6 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import BinaryIO
 
 import av
@@ -29,19 +28,29 @@ from pipeline.settings import FrameSettings, SplitSettings
 from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
-from pipeline.video.gops import Gop, anchors, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, colour_distance, is_cut, is_flash
+from pipeline.video.shots import (
+    NEIGHBOURS,
+    UNLIKE_CHANGE,
+    UNLIKE_COLOURS,
+    CutDetector,
+    CutThresholds,
+    change,
+    changes,
+    colour_distance,
+    is_cut,
+    is_flash,
+    unlike,
+)
 from pipeline.video.timeline import Timeline
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
 NEAR_KEY_S = 3.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
-UNLIKE_CHANGE = 25.0  # frames of one shot, seconds apart, that differ by less are taken for one shot (levels, 0-255)
-UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
-UNLIKE_COLOURS_ON_GRID = 0.3  # the same where the next key frame came when it was due, so most likely not by a cut
+UNLIKE_COLOURS_ON_GRID = 0.3  # in place of UNLIKE_COLOURS where the next key frame came when due: hardly by a cut
 EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
 IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
@@ -211,11 +220,11 @@ class _SparsePass:
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
         if following and following.seen and group.seen[-1].pts < times[-1]:
             colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
-            if _unlike(group.seen[-1].thumb, following.seen[0].thumb, colours):
+            if unlike(group.seen[-1].thumb, following.seen[0].thumb, colours):
                 following.evident_cut = self._evident_cut(group, following)
                 if not following.evident_cut:
                     group.whole.update(times[-1 - NEIGHBOURS :])
-                    group.decoder.extend(_leading(following))
+                    group.decoder.extend(leading_of(following and following.gop))
                     self._feed_to(group, times[-1])
         self._take(group, group.decoder.drain())
         cuts = self._place_cuts(group, following, times)
@@ -233,9 +242,9 @@ class _SparsePass:
         soon = group.gop.key_pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
         nearby = group.seen + (following.seen if following else [])
         after = [seen.thumb for seen in nearby if seen.pts < soon]
-        before = _changes(group.lead) or [0.0]
+        before = changes(group.lead) or [0.0]
         if not group.evident_cut and not is_cut(
-            change(group.lead[-1], after[0]), before, _changes(after), self._thresholds
+            change(group.lead[-1], after[0]), before, changes(after), self._thresholds
         ):
             return False
         return not is_flash(group.lead, after)
@@ -244,7 +253,7 @@ class _SparsePass:
         """Up to when (ticks) pictures are wanted."""
         if self._exact or not following or not following.seen:
             return times[-1]
-        ends_here = _unlike(group.seen[-1].thumb, following.seen[0].thumb)
+        ends_here = unlike(group.seen[-1].thumb, following.seen[0].thumb)
         reach = times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
         if ends_here and change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
             reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
@@ -273,7 +282,7 @@ class _SparsePass:
         return is_cut(
             change(last.thumb, key.thumb),
             [],
-            _changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0],
+            changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0],
             self._thresholds,
         )
 
@@ -289,7 +298,7 @@ class _SparsePass:
             reach = group.seen[-1].pts
             group.seen = []
             group.decoder.start(group.own)
-            group.decoder.extend(_leading(following))
+            group.decoder.extend(leading_of(following and following.gop))
             self._feed_to(group, reach)
             self._take(group, group.decoder.drain())
         return cuts
@@ -298,12 +307,12 @@ class _SparsePass:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
         seen = group.seen
         thumbs = [*group.lead, *(frame.thumb for frame in seen)]
-        changes = _changes(thumbs)  # changes[k - 1] is the change to thumbs[k]
+        between = changes(thumbs)  # between[k - 1] is the change to thumbs[k]
         cuts, missing = set(), set()
         for i in range(1, len(seen)):
             k = len(group.lead) + i
-            before, after = changes[max(0, k - 1 - NEIGHBOURS) : k - 1], changes[k : k + NEIGHBOURS]
-            if not is_cut(changes[k - 1], before, after, self._thresholds):
+            before, after = between[max(0, k - 1 - NEIGHBOURS) : k - 1], between[k : k + NEIGHBOURS]
+            if not is_cut(between[k - 1], before, after, self._thresholds):
                 continue
             first, last = position[seen[i - 1].pts], position[seen[i].pts]
             around = set(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
@@ -374,7 +383,7 @@ class _SparsePass:
             decoder.start(group.own)
             group.seen.clear()
         if not group.gop.continued:
-            decoder.extend(_leading(following))
+            decoder.extend(leading_of(following and following.gop))
         while not decoder.exhausted or not group.gop.continued:
             last = decoder.exhausted
             undecodable = decoder.damaged_packets
@@ -384,18 +393,3 @@ class _SparsePass:
             self._undecodable += decoder.damaged_packets > undecodable
             if last:
                 return
-
-
-def _leading(following: _Group | None) -> list[av.Packet]:
-    """The packets behind the next key frame that are shown before it, and the key frame, which they refer to."""
-    leading = following.gop.leading if following else []
-    return [following.gop.packets[0], *leading] if following and leading else []
-
-
-def _changes(thumbs: list[np.ndarray]) -> list[float]:
-    return [change(a, b) for a, b in pairwise(thumbs)]
-
-
-def _unlike(a: np.ndarray, b: np.ndarray, colours: float = UNLIKE_COLOURS) -> bool:
-    """May two frames that are seconds apart be of different shots? (HSV thumbnails)"""
-    return change(a, b) >= UNLIKE_CHANGE and colour_distance(a, b) >= colours
