@@ -5,6 +5,7 @@ time, peak memory of the whole process. What is compared with the plain decode i
 and the least of each counts: other load only adds. Shots are scored at 2 frames: on Big Buck Bunny and its re-encoded
 excerpts against the cuts that PySceneDetect's two detectors agree on, on the montage against the exact truth. What a
 detector finds inside a known dissolve or fade counts neither way; `gradual` says how many of those it told as such.
+PySceneDetect knows only cuts: where both of its detectors see one and the other tells a transition, it counts as found.
 """
 
 import json
@@ -82,7 +83,8 @@ def _table(name: str, make: Callable[[], tuple[Path, Truth]], methods: list[str]
 def _row(method: str, got: Measured, decode_s: float, truth: Truth) -> str:
     scores, gradual = "| | ", ""
     if got.cuts is not None:
-        scores = " | ".join(f"{value:.3f}" for value in score(got.cuts, truth))
+        inside = [cut for cut in truth.cuts if any(a <= cut < b for a, b in got.gradual) and not truth.gradual]
+        scores = " | ".join(f"{value:.3f}" for value in score(sorted({*got.cuts, *inside}), truth))
     if truth.gradual and method in ("sparse", "dense", "transnetv2"):
         told = sum(any(a < last and first < b for a, b in got.gradual) for first, last in truth.gradual)
         wrong = sum(not any(a < last and first < b for first, last in truth.gradual) for a, b in got.gradual)

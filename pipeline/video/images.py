@@ -11,7 +11,7 @@ from pipeline.video.decode import VideoInfo, VideoReader
 from pipeline.video.frames import Picture
 from pipeline.video.shots import thumbnail
 
-MAX_WAITING_BYTES = 32_000_000  # of decoded frames that wait to be made into pictures: 23 of 720p, 10 of 1080p
+MAX_WAITING_BYTES = 56_000_000  # of decoded frames that wait to be made into pictures: 40 of 720p, 18 of 1080p
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 

@@ -55,7 +55,7 @@ class TransitionFinder:
         self._pictures.append(picture)
         if time_s < self._tried_s + STEP_S or len(self._times) < MIN_INSIDE + 2:
             return
-        if cv2.norm(self._pictures[0], picture, cv2.NORM_L1) > MIN_CHANGE * picture.size / 2:  # seldom so
+        if cv2.norm(self._pictures[0], picture, cv2.NORM_L1) > MIN_CHANGE * picture.size:  # seldom so
             self._tried_s = time_s
             self._look_back()
 
@@ -66,7 +66,7 @@ class TransitionFinder:
 
     def _look_back(self) -> None:
         times = np.array(self._times)
-        pictures = np.stack(self._pictures).astype(np.float32)
+        pictures = np.array(self._pictures, np.float32)
         last, end = len(times) - 1, pictures[-1]
         starts = np.flatnonzero(times <= times[-1] - SHORTEST_S)
         starts = starts[(starts < last - MIN_INSIDE) & (np.abs(end - pictures[starts]).mean(axis=1) >= MIN_CHANGE)]
