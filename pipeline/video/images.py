@@ -12,6 +12,7 @@ from pipeline.video.frames import Picture
 from pipeline.video.shots import thumbnail
 
 MAX_WAITING_BYTES = 56_000_000  # of decoded frames that wait to be made into pictures: 40 of 720p, 18 of 1080p
+HALF_COLOUR = {"yuv420p", "yuvj420p"}
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
 
@@ -25,6 +26,7 @@ class Images:
     def __init__(self, max_side_px: int):
         self._max_side_px = max_side_px
         self._reformat = VideoReformatter()
+        self._shrink = VideoReformatter()  # one for each kind of job, as each keeps the set-up of its last one
         self._waiting: deque[weakref.ref[_LaterPicture]] = deque()
 
     def thumbnail(self, image: av.VideoFrame) -> np.ndarray:
@@ -38,7 +40,7 @@ class Images:
     def small(self, image: av.VideoFrame, size_px: tuple[int, int]) -> np.ndarray:
         """RGB uint8 (height, width, 3) of the frame as stored, at a size of its own (width, height)."""
         width, height = size_px
-        return self._reformat.reformat(
+        return self._shrink.reformat(
             image, width=width, height=height, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1
         ).to_ndarray()
 
@@ -58,7 +60,12 @@ class Images:
         width, height = _fit(info.width, info.height, self._max_side_px)
         if quarter_turns % 2:
             width, height = height, width
-        # one thread: the caller's decoder threads are the policy, and splitting so small a job costs more than it gains
+        # one thread: splitting so small a job costs more than it gains (see threads.py). Most videos have half as much
+        # colour as luma across and down, and so do JPEGs: shrunk as it is, it costs less than half.
+        if image.format.name in HALF_COLOUR:
+            image = self._shrink.reformat(
+                image, width=width, height=height, format="yuv420p", interpolation=Interpolation.BILINEAR, threads=1
+            )
         small = self._reformat.reformat(
             image, width=width, height=height, format="bgr24", interpolation=Interpolation.BILINEAR, threads=1
         )
