@@ -20,6 +20,7 @@ class _Ledger:
     def __init__(self) -> None:
         self._tally = Tally()
         self._open: Counter[str] = Counter()
+        self._ranks = 0
 
     def begin(self, video_id: str) -> int:
         """A task is about to open this video; returns how often that was begun without an end."""
@@ -41,6 +42,10 @@ class _Ledger:
 
     def settled(self, verdicts: dict[str, int]) -> None:
         self._tally.clips.update(verdicts)
+
+    def rank(self) -> int:
+        self._ranks += 1
+        return self._ranks - 1
 
     def read(self) -> Tally:
         return self._tally
@@ -73,6 +78,10 @@ class Ledger:
     def settled(self, rows: Iterable[dict[str, Any]]) -> None:
         """These rows were written to the clips table."""
         self.actor.settled.remote(dict(Counter(row["verdict"] for row in rows)))
+
+    def rank(self) -> int:
+        """A number, from 0, that nobody else is given in this run."""
+        return ray.get(self.actor.rank.remote())
 
     @contextmanager
     def busy(self, stage: str, rows: int) -> Iterator[None]:
