@@ -12,7 +12,7 @@ from pipeline import storage, tasks
 from pipeline.curate import say, stream
 from pipeline.dry_run import caption_with_stand_ins
 from pipeline.errors import UserError
-from pipeline.progress import duration, samples_line
+from pipeline.progress import counting, duration
 from pipeline.records.books import agree_on_settings
 from pipeline.records.lease import Lease
 from pipeline.records.shards import Files, Merged, merge, settled
@@ -53,7 +53,7 @@ def run(settings: CaptionSettings) -> int:
             ledger = Ledger.start()
             look = samples.Look(settings, task, dataset, ledger)
             answered = samples.ask(samples.read(waiting, _per_block(settings, len(waiting))), look)
-            stream(samples.settle(answered, look, files, lease.token), ledger, len(waiting), samples_line)
+            stream(samples.settle(answered, look, files, lease.token), ledger, len(waiting), counting("samples"))
             tally = ledger.read()
         merged = merge(files, read_samples(settings.input, settings.data))
     return _close(settings, files, merged, tally, time.time() - began)

@@ -28,14 +28,18 @@ def line(tally: Tally, num_videos: int, elapsed_s: float) -> str:
     return " · ".join(parts)
 
 
-def samples_line(tally: Tally, num_samples: int, elapsed_s: float) -> str:
-    """Samples done and failed, rate and time left, e.g. `samples 12/40 · 1 failed · 3.1 a second`."""
-    done = sum(tally.clips.values())
-    parts = [f"samples {done}/{num_samples}", f"{tally.clips[FAILED]} failed"]
-    if done and elapsed_s > 0:
-        parts.append(f"{done / elapsed_s:.1f} a second")
-        parts.append(f"{duration((num_samples - done) * elapsed_s / done)} left")
-    return " · ".join(parts)
+def counting(noun: str) -> Show:
+    """A line for what is either done or failed, e.g. `samples 12/40 · 1 failed · 3.1 a second · 9 s left`."""
+
+    def show(tally: Tally, total: int, elapsed_s: float) -> str:
+        done = sum(tally.clips.values())
+        parts = [f"{noun} {done}/{total}", f"{tally.clips[FAILED]} failed"]
+        if done and elapsed_s > 0:
+            parts.append(f"{done / elapsed_s:.1f} a second")
+            parts.append(f"{duration((total - done) * elapsed_s / done)} left")
+        return " · ".join(parts)
+
+    return show
 
 
 def duration(seconds: float) -> str:

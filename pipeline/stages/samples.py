@@ -199,7 +199,9 @@ class Settle:
         try:
             if reply.error:
                 raise ValueError(reply.error)
-            answer = self.task.parse(reply.text or "", raw)
+            if reply.text is None:
+                raise ValueError("the model gave no answer")
+            answer = self.task.parse(reply.text, raw)
             output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
             json.dumps(output)  # what JSON cannot hold must not end the run
         except Exception as error:  # a user's task may raise anything; the sample fails with it, the run goes on

@@ -4,18 +4,16 @@ qwen_video shows videos as videos, through Qwen's own utilities; frames shows th
 know no videos; first_frame shows one picture; text shows none.
 """
 
-import tempfile
-import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
-from pathlib import PurePosixPath
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
-from pipeline import storage
-from pipeline.errors import BadVideo, UserError, one_line
+from pipeline.errors import BadVideo, UserError
 from pipeline.settings import VideoSettings
+from pipeline.sources import local_file, open_file
 from pipeline.tasks.registry import Messages, Sample, SampleTask, register_dataset
 from pipeline.video.budget import with_defaults
 from pipeline.video.vision import Video, read_first, read_picture, read_video, see
@@ -71,9 +69,9 @@ class Dataset:
     def look(self, sample: Sample) -> tuple[Messages, list[np.ndarray], list[Video]]:
         """The messages, and the pictures and videos that stand in them, in order."""
         messages = deepcopy(self.task.build_messages(sample))
-        with tempfile.TemporaryDirectory(prefix="cutroom-sample-") as folder:
+        with ExitStack() as files:
             for part in vision_parts(messages):
-                _fetch(part, folder)
+                part[kind_of(part) or ""] = files.enter_context(_local(part))
                 part.update(with_defaults(part, self.video))
             return self.show(messages)
 
@@ -180,30 +178,13 @@ def vision_parts(messages: Messages) -> Iterator[dict[str, Any]]:
             yield from (part for part in message["content"] if kind_of(part) is not None)
 
 
-def _fetch(part: dict[str, Any], folder: str) -> None:
-    """Have the part's file on this machine: decord reads no other. Raises BadVideo."""
+def _local(part: dict[str, Any]) -> AbstractContextManager[str]:
+    """The part's file on this machine: decord reads no other. Raises BadVideo."""
     kind = kind_of(part) or ""
     uri = part.get(kind)
     if not isinstance(uri, str) or not uri:
         raise BadVideo(f"the {kind} is no path: {str(uri)[:100]!r}")
-    if not storage.is_remote(uri):
-        part[kind] = storage.local_path(uri)
-        return
-    part[kind] = fetch(uri, folder)
-
-
-def fetch(uri: str, folder: str) -> str:
-    """Copy a remote file into a folder; its path there. Raises BadVideo."""
-    path = f"{folder}/{uuid.uuid4().hex}{PurePosixPath(uri).suffix}"
     try:
-        fs, remote = storage.filesystem(uri)
-        fs.get_file(remote, path)
-    except FileNotFoundError as error:
-        raise BadVideo("no such file") from error
-    except PermissionError as error:
-        raise BadVideo(f"access denied: {one_line(error)}") from error
-    except UserError as error:
+        return local_file(open_file(uri))
+    except UserError as error:  # a scheme that nobody knows
         raise BadVideo(str(error)) from error
-    except Exception as error:  # storage clients have errors of their own, without a common base
-        raise BadVideo(f"cannot be opened: {one_line(error)}") from error
-    return path

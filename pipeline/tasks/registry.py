@@ -105,7 +105,8 @@ def _constrain(node: Any) -> None:
             node["required"] = list(node.get("properties", ()))  # a default would be a guess
         if node.get("type") == "string" and not {"enum", "const", "pattern", "format"} & node.keys():
             low, high = node.pop("minLength", 0), node.pop("maxLength", "")
-            node["pattern"] = f"^[ !#-\\[\\]-\U0010ffff]{{{low},{high}}}$"
+            # surrogates, which UTF-8 cannot hold, would come out as several characters each
+            node["pattern"] = f"^[ !#-\\[\\]-\ud7ff\ue000-\U0010ffff]{{{low},{high}}}$"
         for value in node.values():
             _constrain(value)
     elif isinstance(node, list):
@@ -191,15 +192,18 @@ def _find(name: str, known: dict[str, Any], what: str) -> Any:
     return known[name]
 
 
-def load_module(path: str) -> ModuleType:
-    """Run a user's Python file so that it can register tasks. Raises UserError when it is missing or fails."""
+def load_module(path: str, option: str = "--module") -> ModuleType:
+    """Run a user's Python file so that it can register tasks. Raises UserError when it is missing or fails.
+
+    option: what named it, for the error.
+    """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"--module: no file {path}")
+        raise UserError(f"{option}: no file {path}")
     name = f"cutroom_user_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UserError(f"--module: {path} is not a Python file")
+        raise UserError(f"{option}: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     for known in (_TASKS, _DATASETS):  # the file was loaded before: it may have changed
@@ -210,7 +214,7 @@ def load_module(path: str) -> ModuleType:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"--module: {path} failed: {type(error).__name__}: {error}") from error
+        raise UserError(f"{option}: {path} failed: {type(error).__name__}: {error}") from error
     return module
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import BadVideo, one_line
 from pipeline.video.budget import count_frames, frame_pixels, frame_size
@@ -61,17 +61,23 @@ def read_first(part: dict[str, Any], factor: int = FACTOR_PX) -> np.ndarray:
 
 def read_picture(part: dict[str, Any], factor: int = FACTOR_PX) -> np.ndarray:
     """A message's picture part {"image": local path, ...} as RGB uint8 (height, width, 3). Raises BadVideo."""
+    picture = open_picture(part["image"])
+    size = frame_size(*picture.size, factor, *frame_pixels(part, ONE_STEP))
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+
+
+def open_picture(path: str) -> Image.Image:
+    """A local picture file, upright, in RGB. Raises BadVideo."""
     try:
-        with Image.open(part["image"]) as image:
+        with Image.open(path) as image:
             if image.width * image.height > MAX_MEGAPIXELS * 1e6:
                 raise BadVideo(f"a picture of {image.width}x{image.height} px is over {MAX_MEGAPIXELS:g} megapixels")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError as error:
         raise BadVideo("no such file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadVideo(f"not a readable picture: {one_line(error)}") from error
-    size = frame_size(*upright.size, factor, *frame_pixels(part, ONE_STEP))
-    return np.asarray(upright.resize(size, Image.Resampling.BICUBIC))
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise BadVideo(f"not a readable picture: {reason}") from error
 
 
 def see(messages: list[dict[str, Any]], patch_px: int) -> tuple[list[np.ndarray], list[Video]]:
