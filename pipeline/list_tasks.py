@@ -1,7 +1,7 @@
 """List what is registered: the tasks with the fields of their answers, and the datasets."""
 
 import inspect
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pipeline import tasks
 from pipeline.settings import TasksSettings
@@ -33,4 +33,14 @@ def _fields(task: Any) -> list[tuple[str, str]]:
     response = getattr(task, "response", None)
     if response is None:
         return [("(free text)", (inspect.getdoc(task.parse) or "").partition("\n")[0])]
-    return [(name, inspect.formatannotation(field.annotation)) for name, field in response.model_fields.items()]
+    return [(name, _kind(field.annotation)) for name, field in response.model_fields.items()]
+
+
+def _kind(annotation: Any) -> str:
+    """A field's type without its bounds: `list[str]`, `Literal['a', 'b']`."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(args[0])
+    if origin is list and args:
+        return f"list[{_kind(args[0])}]"
+    return inspect.formatannotation(annotation)

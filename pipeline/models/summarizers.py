@@ -1,22 +1,7 @@
-"""What `summarize` asks about a clip. The model is one class; yours is named with `--model FILE.py:CLASS`.
+"""What `summarize` asks about a clip: any class that is made with a device (`cpu`, `cuda`) and called with clips.
 
-    # brightness.py
-    from pipeline.models.summarizers import ClipFrames
-
-
-    class Brightness:
-        def __init__(self, device: str) -> None:
-            self.device = device  # "cpu" or "cuda"; load your weights here, once a worker
-
-        def __call__(self, clips: list[ClipFrames]) -> list[str]:
-            return [self.describe(clip) for clip in clips]
-
-        def describe(self, clip: ClipFrames) -> str:
-            mean = sum(frame.mean() for frame in clip.frames) / len(clip.frames)
-            return f"{'bright' if mean > 100 else 'dark'} from {clip.start_sec:g} to {clip.end_sec:g} s"
-
-A captioner (BLIP) loads its model in __init__ and looks at `clip.frames`; a transcriber (Whisper) opens
-`clip.video_path` and reads the sound from start_sec to end_sec.
+`--model FILE.py:CLASS` names one of your own; the README's section on it has a worked example. A captioner (BLIP) looks
+at `clip.frames`; a transcriber (Whisper) opens `clip.video_path` and reads the sound from start_sec to end_sec.
 """
 
 from collections.abc import Callable, Sequence
