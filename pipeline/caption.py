@@ -123,6 +123,7 @@ def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally
         "samples": {"done": merged.done, "failed": merged.failed, "waiting": merged.waiting},
         "errors": dict(reasons),
         "stages": stages,
+        "tokens": dict(tally.tokens),
         "dry_run": settings.dry_run,
         "this_run": {"seconds": round(seconds, 1), "samples": sum(tally.clips.values())},
     }

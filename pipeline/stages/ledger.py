@@ -43,6 +43,9 @@ class _Ledger:
     def settled(self, verdicts: dict[str, int]) -> None:
         self._tally.clips.update(verdicts)
 
+    def tokens(self, tokens: dict[str, int]) -> None:
+        self._tally.tokens.update(tokens)
+
     def rank(self) -> int:
         self._ranks += 1
         return self._ranks - 1
@@ -78,6 +81,10 @@ class Ledger:
     def settled(self, rows: Iterable[dict[str, Any]]) -> None:
         """These rows were written to the clips table."""
         self.actor.settled.remote(dict(Counter(row["verdict"] for row in rows)))
+
+    def tokens(self, **tokens: int) -> None:
+        """A model read (`input`) and wrote (`output`) so many tokens."""
+        self.actor.tokens.remote(tokens)
 
     def rank(self) -> int:
         """A number, from 0, that nobody else is given in this run."""

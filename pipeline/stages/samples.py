@@ -186,12 +186,17 @@ class Settle:
         from pipeline.stages.engine import replies
 
         with self.ledger.busy("write", len(batch)):
-            records = [self._record(*answered) for answered in replies(batch)]
+            answers = replies(batch)
+            records = [self._record(*answered) for answered in answers]
             if records:
                 self._shard.write(records)
             if self._shard.is_full:
                 self._shard = self._next_shard()
         self.ledger.settled({"verdict": "failed" if ERROR in record else "done"} for record in records)
+        self.ledger.tokens(
+            input=sum(reply.input_tokens or 0 for _, _, reply in answers),
+            output=sum(reply.output_tokens or 0 for _, _, reply in answers),
+        )
         return pa.table({"settled": [len(records)]})
 
     def _record(self, key: str, row: bytes, reply: Reply) -> dict[str, Any]:
