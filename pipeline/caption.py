@@ -21,8 +21,11 @@ from pipeline.settings import CaptionSettings, result_settings
 from pipeline.sources.samples import Line, read_samples
 from pipeline.stages import cluster, samples
 from pipeline.stages.ledger import Ledger
+from pipeline.tasks.datasets import QwenVideo
 
 TOP = 8  # errors shown
+TOKEN_PIXELS = 28 * 28  # of two frames, for Qwen2.5-VL; models with larger patches take fewer tokens
+PROMPT_TOKENS = 256  # room left for the question and the chat template (tokens)
 
 
 def run(settings: CaptionSettings) -> int:
@@ -69,7 +72,20 @@ def choose(settings: CaptionSettings) -> tuple[Any, type]:
     dataset = tasks.dataset(settings.data.dataset or task.dataset_name)
     if settings.annotate.annotator == "openai" and not issubclass(dataset, tasks.Dataset):
         raise UserError(f"annotate.annotator openai cannot show what the dataset {dataset.__name__} makes: take vllm")
+    if dataset is QwenVideo and settings.annotate.annotator == "vllm":
+        _check_budget(settings)
     return task, dataset
+
+
+def _check_budget(settings: CaptionSettings) -> None:
+    """Told now rather than by the engine, once for each long video."""
+    tokens, vllm = settings.video.total_pixels // TOKEN_PIXELS, settings.annotate.vllm
+    if tokens + settings.annotate.max_tokens + PROMPT_TOKENS > vllm.max_model_len:
+        raise UserError(
+            f"video.total_pixels {settings.video.total_pixels} are {tokens} tokens; with annotate.max_tokens "
+            f"{settings.annotate.max_tokens} and {PROMPT_TOKENS} for the question they are more than "
+            f"annotate.vllm.max_model_len {vllm.max_model_len}"
+        )
 
 
 def what_makes_results(settings: CaptionSettings, task: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=ModelSettings)
 VIDEOS = 3  # or samples, unless --limit says otherwise
+VIDEO_PIXELS = 3072 * 28 * 28  # of frame pairs: leaves a quarter of the stand-in's tokens to prompt and answer
 MAX_TOKENS = 640  # random weights fill every string to its bound
 
 
@@ -30,8 +31,10 @@ def with_stand_ins(settings: CurateSettings) -> CurateSettings:
 
 
 def caption_with_stand_ins(settings: CaptionSettings) -> CaptionSettings:
-    """The same for samples."""
+    """The same for samples, whose videos must fit the stand-in."""
+    pixels = min(settings.video.total_pixels, VIDEO_PIXELS)
     update = {
+        "video": settings.video.model_copy(update={"total_pixels": pixels}),
         "annotate": _model(settings.annotate),
         "resources": _resources(settings.resources),
         "limit": settings.limit or VIDEOS,
