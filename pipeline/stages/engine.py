@@ -45,14 +45,14 @@ class Engine:
     GPU, one engine a GPU in a fixed pool; requests are made by CPU tasks ahead of it.
 
     look: (key, row) -> what the model is shown; it raises ValueError or BadVideo where that cannot be made.
-    cpus: what one task that looks reserves. schema: the answer's JSON schema, or None for free text.
+    place: what one task that looks reserves, and where. schema: the answer's JSON schema, or None for free text.
     limits: pictures and videos a request may hold at most (count). rows_at_once: requests handed to an engine together.
     """
 
     model: ModelSettings
     resources: ResourceSettings
     look: Callable[[str, bytes], LlmInput]
-    cpus: float
+    place: dict[str, Any]
     schema: dict[str, Any] | None
     limits: dict[str, int]
     rows_at_once: int
@@ -68,7 +68,7 @@ class Engine:
                 vLLMEngineProcessorConfig(**self._config(on_gpu)),
                 preprocess=_Request(self.look, self._sampling()),
                 postprocess=_keep,
-                preprocess_map_kwargs=cluster.on_cpu_nodes(self.resources, self.cpus),
+                preprocess_map_kwargs=dict(self.place),
                 postprocess_map_kwargs=dict(light),
             )
         finally:

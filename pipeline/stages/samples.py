@@ -103,6 +103,7 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
     settings, resources = look.settings, look.settings.resources
     response = getattr(look.task, "response", None)
     schema = tasks.json_schema(response) if response is not None else None
+    place = cluster.on_cpu_nodes(resources, resources.cpus_per_split)  # decoding is the heaviest CPU work by far
     if settings.annotate.annotator == "vllm":
         from pipeline.stages.engine import Engine  # engines and clients are slow to import: only if used
 
@@ -112,7 +113,7 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
             settings.annotate,
             resources,
             look,
-            resources.cpus_per_split,
+            place,
             schema,
             {"image": frames, "video": 1},
             max(1, min(resources.vllm_batch_size, int(MAX_ENGINE_BYTES / bytes_each))),
@@ -124,7 +125,7 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
         Prepare(look),
         batch_size=None,
         batch_format="pyarrow",
-        **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
+        **place,
     )
     api_key = os.environ.get("OPENAI_API_KEY") or "none"
     return prepared.map_batches(

@@ -28,13 +28,12 @@ class VllmAnnotator:
 
     def __call__(self, clips: Dataset, schema: pa.Schema) -> Dataset:
         annotate, resources = self.settings.annotate, self.settings.resources
-        cpus = cluster.actor_cpus(resources)
-        light = cluster.on_cpu_nodes(resources, cpus)
+        light = cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))
         engine = Engine(
             annotate,
             resources,
             look=_Look(self.task, annotate.vllm.model),
-            cpus=cpus,
+            place=light,
             schema=self.task.json_schema(),
             limits={"image": self.settings.frames.per_clip, "video": 0},
             rows_at_once=resources.vllm_batch_size,
