@@ -15,5 +15,4 @@ JOBS = {
 }
 
 if __name__ == "__main__":
-    cli.set_native_chatter_aside()
-    sys.exit(cli.run(JOBS, sys.argv[1:]))
+    sys.exit(cli.run(JOBS, sys.argv[1:], before_work=cli.set_native_chatter_aside))

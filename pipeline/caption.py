@@ -125,7 +125,7 @@ def _limited(settings: CaptionSettings) -> Iterator[Line]:
 
 def _per_block(settings: CaptionSettings, count: int) -> int:
     """Samples that one task looks at: few enough for every core to have work."""
-    return max(1, min(settings.resources.videos_per_task, round(count / (2 * cluster.num_cpus()))))
+    return max(1, min(settings.resources.videos_per_task, round(count / (2 * cluster.num_cpus(settings.resources)))))
 
 
 def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally, seconds: float) -> int:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
@@ -153,13 +153,7 @@ def _by_environment(name: str, leaves: Mapping[Path, FieldInfo]) -> Path:
 
 
 def _config(location: str, model: type[BaseModel]) -> dict[str, Any]:
-    data = storage.read(storage.absolute(location))
-    if data is None:
-        raise UserError(f"--config {location}: no such file")
-    try:
-        tree = yaml.safe_load(data) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error
+    tree = storage.read_yaml(location, "--config") or {}
     if not isinstance(tree, dict):
         raise UserError(f"{location}: not a mapping of settings")
     _check_keys(tree, model, location, ())
@@ -193,10 +187,15 @@ def _explain(error: ValidationError) -> str:
     return f"{flag}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
-def run(jobs: Mapping[str, tuple[type[BaseModel], str]], arguments: Sequence[str]) -> int:
+def run(
+    jobs: Mapping[str, tuple[type[BaseModel], str]],
+    arguments: Sequence[str],
+    before_work: Callable[[], None] = lambda: None,
+) -> int:
     """Choose the job, read its settings, run it; the exit code. A UserError is one line and 2.
 
     jobs: settings, and the module whose run(settings) does it; imported when all is read, because that takes seconds.
+    before_work is called once it is imported.
     """
     listing = "\n".join(f"  {name:<10} {(model.__doc__ or '').strip()}" for name, (model, _) in jobs.items())
     usage = f"usage: main.py JOB [options]\n\njobs:\n{listing}\n\n`main.py JOB --help` shows a job's options."
@@ -209,7 +208,9 @@ def run(jobs: Mapping[str, tuple[type[BaseModel], str]], arguments: Sequence[str
         model, module = jobs[arguments[0]]
         settings = parse(model, arguments[0], arguments[1:], os.environ)
         signal.signal(signal.SIGTERM, _interrupt)
-        return importlib.import_module(module).run(settings)
+        job = importlib.import_module(module)
+        before_work()
+        return job.run(settings)
     except UserError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
@@ -226,7 +227,8 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 def set_native_chatter_aside() -> None:
     """Ray's core and the engines write to file descriptor 2 what no user can act on: from now on that goes to a file.
 
-    Python's own stderr (progress, errors) stays where it was.
+    Python's own stderr (progress, errors) stays where it was. To be called when Ray is imported: its loggers then hold
+    the old stderr, and go to the file, too.
     """
     log = os.path.join(tempfile.gettempdir(), f"cutroom-native-{os.getuid()}.log")
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)

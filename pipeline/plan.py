@@ -15,11 +15,13 @@ from pipeline.curate import choose_task
 from pipeline.deploy import preflight
 from pipeline.deploy.files import COMPUTE, PRICES
 from pipeline.deploy.placement import node_groups, offers, placement, pools
-from pipeline.deploy.prices import Prices, Rates, read_prices, read_yaml
+from pipeline.deploy.prices import Prices, Rates, read_prices
 from pipeline.errors import BadVideo, UserError
 from pipeline.progress import duration
 from pipeline.settings import PlanSettings, gpus_per_engine
 from pipeline.sources import VideoRef, find_videos, open_videos
+from pipeline.stages import cluster
+from pipeline.storage import read_yaml
 from pipeline.video.decode import VideoInfo, VideoReader
 
 HD_PIXELS = 1280 * 720  # what the split's rate is given for
@@ -32,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 class Stage:
     """One stage: how many workers, what each reserves and takes, on which node group, and its work in all.
 
-    busy_s: seconds that the whole pool is busy.
+    busy_s: seconds that the whole pool is busy; gpus: what all its workers take.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Stage:
     group: str
     gib: float
     busy_s: float
+    gpus: int = 0
 
 
 @dataclass
@@ -80,9 +83,10 @@ def run(settings: PlanSettings) -> int:
 
 def make(settings: PlanSettings) -> Plan:
     """Everything that can be known. Problems are collected, so that one look shows them all."""
-    prices, plan = read_prices(settings.prices), Plan()
+    prices, plan = read_prices(settings.prices or str(ROOT / PRICES)), Plan()
     on_cluster, compute = _machines(settings)
-    groups = node_groups(compute, {name: node.model_dump() for name, node in prices.nodes.items()})
+    table = {name: node.model_dump() for name, node in prices.nodes.items()}
+    groups = node_groups(compute, table)
     plan.machines = groups if on_cluster else [_this_machine()]
     _check_settings(settings, plan)
     _look_at_videos(settings, prices.rates, plan)
@@ -92,7 +96,6 @@ def make(settings: PlanSettings) -> Plan:
         _describe_time_and_cost(compute if on_cluster else None, prices, plan)
     _check_memory(settings, plan)
     if on_cluster:
-        table = {name: node.model_dump() for name, node in prices.nodes.items()}
         plan.problems += placement(settings, compute, table)
         plan.problems += preflight.versions(str(ROOT))
     plan.problems += [*preflight.credentials(settings), *preflight.models(settings), *preflight.output(settings.output)]
@@ -136,7 +139,7 @@ def _this_machine() -> dict[str, Any]:
 def _look_at_videos(settings: PlanSettings, rates: Rates, plan: Plan) -> None:
     """List the inputs, open a few, and reckon with their mean."""
     try:
-        found = find_videos(settings.input, settings.input_list, settings.limit, settings.source)
+        found = find_videos(settings.input, settings.input_list, settings.limit, settings.source, settings.output)
     except UserError as error:
         plan.problems.append(str(error))
         return
@@ -149,19 +152,28 @@ def _look_at_videos(settings: PlanSettings, rates: Rates, plan: Plan) -> None:
             plan.probed.append(_probe(ref, settings))
         except BadVideo as error:
             errors.append(f"{ref.uri}: {error}")
-    failed, looked = len(unreadable) + len(sample) - len(plan.probed), len(unreadable) + len(sample)
     plan.notes += errors
-    if failed > settings.max_failed_fraction * looked:
-        plan.problems.append(
-            f"{failed} of {looked} videos that were looked at cannot be used: more than --max-failed-fraction "
-            f"{settings.max_failed_fraction:g} would end the run with exit code 1"
-        )
+    plan.problems += _too_many_fail(settings, plan, len(unreadable), len(sample))
     durations = [info.duration_s for info in plan.probed if info.duration_s]
     plan.seconds = plan.videos * sum(durations) / len(durations) if durations else 0.0
     plan.num_bytes = plan.videos * sum(info.num_bytes or 0 for info in plan.probed) / (len(plan.probed) or 1)
     plan.kept = rates.survive_quality * (rates.survive_screen if settings.screen.model != "none" else 1.0)
     plan.clips = math.ceil(plan.seconds * max(rates.clips_per_video_s, 1 / settings.split.max_clip_s))
     plan.lines += _described(plan)
+
+
+def _too_many_fail(settings: PlanSettings, plan: Plan, unreadable: int, probed: int) -> list[str]:
+    """A few probes tell nothing of a small fraction of many videos, unless all of them fail."""
+    failed = probed - len(plan.probed)
+    if probed and failed == probed:
+        return [f"none of the {probed} videos that were opened can be used"]
+    bad = unreadable + (failed if unreadable + probed == plan.videos else 0)
+    if bad <= settings.max_failed_fraction * plan.videos:
+        return []
+    return [
+        f"{bad} of {plan.videos} videos cannot be used: more than --max-failed-fraction "
+        f"{settings.max_failed_fraction:g} would end the run with exit code 1"
+    ]
 
 
 def _sample(refs: list[VideoRef], count: int) -> list[VideoRef]:
@@ -243,15 +255,19 @@ def _annotate(settings: PlanSettings, prices: Prices, plan: Plan, clips: float, 
     if not _total(plan.machines, "gpus") and not settings.dry_run:
         plan.problems.append("annotate.annotator vllm: no GPU here: vLLM's CPU build is for dry runs (--dry-run)")
     elif rate is None:
-        plan.notes.append(f"{settings.prices}: rates.vllm_clips_per_s has no {kind}: the engines' time is left out")
+        plan.notes.append(
+            f"{settings.prices or PRICES}: rates.vllm_clips_per_s has no {kind}: the engines' time is left out"
+        )
     busy_s = clips / (rate * engines) if rate else 0.0
-    return Stage("annotate", engines, f"{each} {kind or 'GPU'}", group, prices.memory.vllm_host_gib, busy_s)
+    return Stage(
+        "annotate", engines, f"{each} {kind or 'GPU'}", group, prices.memory.vllm_host_gib, busy_s, gpus=engines * each
+    )
 
 
 def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, int]:
     """Workers of each CPU stage: as configured, else what the run would take on this many CPUs."""
     cpus, resources = _total(machines, "cpus"), settings.resources
-    pool = max(1, math.floor(cpus / 4))
+    pool = cluster.usual_actors(cpus)
     sizes = dict(pools(settings))
     configured = {
         "screen": resources.screen_actors,
@@ -261,7 +277,7 @@ def _sizes(settings: PlanSettings, machines: list[dict[str, Any]]) -> dict[str, 
     for name, given in configured.items():
         if name in sizes and not (name == "annotate" and settings.annotate.annotator == "openai"):
             sizes[name] = given or pool
-    taken = sum(sizes[name] for name in configured if name in sizes) * min(1.0, cpus / 8)
+    taken = sum(sizes[name] for name in configured if name in sizes) * cluster.usual_actor_cpus(cpus)
     room = math.floor((cpus - taken) / resources.cpus_per_split)
     if "cut" in sizes:
         sizes["cut"] = resources.cut_tasks or max(1, room // 2)  # it takes turns with the split
@@ -296,7 +312,7 @@ def _describe_time_and_cost(compute: Mapping[str, Any] | None, prices: Prices, p
     plan.lines.append(
         f"time      about {duration(longest.busy_s)} once all nodes are there; {longest.name} sets the pace"
     )
-    gpu = next((stage for stage in plan.stages if "CPU" not in stage.reserves and stage.name == "annotate"), None)
+    gpu = next((stage for stage in plan.stages if stage.gpus), None)
     if gpu and longest.busy_s and gpu.busy_s and gpu.busy_s < IDLE * longest.busy_s:
         plan.notes.append(f"the GPUs wait for {longest.name} most of the time: more CPU nodes, or fewer GPUs")
     files = f", {_bytes(plan.num_bytes * plan.kept)} of clip files" if any(s.name == "cut" for s in plan.stages) else ""

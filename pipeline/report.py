@@ -1,7 +1,6 @@
 """The end of a run: do the books balance, what came out, and how to read it."""
 
 import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -64,8 +63,8 @@ class Report:
         )
         lines += [
             "",
-            f"output   {self.output}",
-            f"read it  {_how_to_read(self.output, list(self.labels[:1] if self.labels else []))}",
+            f"output   {storage.shown(self.output)}",
+            f"read it  {_how_to_read(storage.shown(self.output), list(self.labels[:1] if self.labels else []))}",
         ]
         lines += [f"PROBLEM  {problem}" for problem in [*self.problems, *filter(None, [self.too_many_failed])]]
         return "\n".join(lines)
@@ -80,7 +79,7 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
     limit = settings.max_failed_fraction
     too_many = f"{failed} of {total} videos failed, more than --max-failed-fraction {limit:g}"
     report = Report(
-        output=storage.absolute(settings.output),
+        output=settings.output,
         dry_run=settings.dry_run,
         videos={
             "total": total,
@@ -156,5 +155,4 @@ def _how_to_read(output: str, columns: list[str]) -> str:
     shown = ", ".join(["clip_id", "start_s", "end_s", "verdict", "reason", *columns])
     table = f"duckdb.read_parquet({output + '/tables/clips/*/*.parquet'!r}, hive_partitioning=True)"
     code = f"import duckdb; {table}.select('{shown}').order('clip_id').show()"
-    python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
-    return f"{python} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')
+    return f"{storage.shown(sys.executable)} -c " + (shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"')

@@ -348,8 +348,8 @@ class PlanSettings(CurateSettings):
 
     output: str = Field(default="out", json_schema_extra=OPERATIONAL)
     """where the run would write to"""
-    prices: str = Field(default="configs/prices.yaml", json_schema_extra=OPERATIONAL)
-    """a YAML table of machines, prices and rates"""
+    prices: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """a YAML table of machines, prices and rates (by default the repository's configs/prices.yaml)"""
     compute: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """the machines (by default cluster_compute.yaml where labels or a GPU type are asked for, else this machine)"""
     probe: int = Field(default=5, ge=1, json_schema_extra=OPERATIONAL)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import fsspec
+import yaml
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
@@ -29,6 +30,11 @@ def local_path(uri: str) -> str:
 def absolute(uri: str) -> str:
     """The one spelling of a location: absolute for local paths, unchanged for URIs."""
     return uri if is_remote(uri) else local_path(uri)
+
+
+def shown(uri: str) -> str:
+    """A location as people write it here: relative where it lies in the working folder."""
+    return os.path.relpath(uri) if not is_remote(uri) and uri.startswith(os.getcwd() + os.sep) else uri
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -145,3 +151,14 @@ def publish(path: str, uri: str) -> None:
     fs, target = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         fs.put_file(path, target)
+
+
+def read_yaml(location: str, flag: str) -> Any:
+    """What the YAML file says that the option `flag` names. Raises UserError where there is none or it is no YAML."""
+    data = read(absolute(location))
+    if data is None:
+        raise UserError(f"{flag} {location}: no such file")
+    try:
+        return yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error

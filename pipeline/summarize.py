@@ -92,11 +92,12 @@ def _split(named: str) -> list[str]:
 
 def count_gpus(settings: SummarizeSettings) -> int:
     """Actors with a GPU each; 0 for CPU actors. Raises UserError for GPUs that are not there and nobody will bring."""
+    there = cluster.num_gpus(settings.resources)
     if settings.num_gpu_actors is None:
-        return cluster.num_gpus()
+        return there
     will_come = settings.resources.gpu_label_selector or settings.resources.accelerator_type
-    if settings.num_gpu_actors > cluster.num_gpus() and not will_come:
-        raise UserError(f"--num-gpu-actors {settings.num_gpu_actors}: this cluster has {cluster.num_gpus()} GPUs")
+    if settings.num_gpu_actors > there and not will_come:
+        raise UserError(f"--num-gpu-actors {settings.num_gpu_actors}: this cluster has {there} GPUs")
     return settings.num_gpu_actors
 
 
@@ -131,7 +132,7 @@ def summarize(
         fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),
         batch_size=settings.batch_size,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=gpus or cluster.actors(resources.label_actors)),
+        compute=ActorPoolStrategy(size=gpus or cluster.actors(resources.label_actors, resources)),
         **place,
     )
 

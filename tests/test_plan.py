@@ -125,7 +125,7 @@ def test_what_would_fail_is_a_problem_and_exit_code_2(
         ({"cpu_label_selector": {"role": "elsewhere"}}, "offers role=elsewhere"),
         ({"gpu_label_selector": {"role": "cpu"}}, "gpu_label_selector"),
         ({"vllm_replicas": 9}, "need 9 GPUs"),
-        ({"split_tasks": 100}, "reserve 106 CPUs"),
+        ({"split_tasks": 100}, "reserve 105 CPUs"),
         ({"screen_actors": 400}, "memory: the workers on a node of cpu need"),
     ],
 )
@@ -143,7 +143,7 @@ def test_videos_without_a_codec_are_told(clips_folder: Path, tmp_path: Path):
     shutil.copyfile(clips_folder / "bikes.mp4", tmp_path / "in/good.mp4")
     (tmp_path / "in/bad.mp4").write_bytes(b"no video")
     made = plan.make(settings(tmp_path / "in", tmp_path))
-    assert any("1 of 2 videos that were looked at cannot be used" in problem for problem in made.problems)
+    assert any("1 of 2 videos cannot be used" in problem for problem in made.problems)
     assert any("bad.mp4: not a readable video" in note for note in made.notes)
 
 
@@ -170,3 +170,25 @@ def test_a_misspelt_key_in_the_config(tmp_path: Path, capsys: pytest.CaptureFixt
         cli.run({"plan": (PlanSettings, "pipeline.plan")}, ["plan", "--config", str(config), "--input", "x.mp4"]) == 2
     )
     assert "unknown key split.max_clip: did you mean split.max_clip_s?" in capsys.readouterr().err
+
+
+def test_one_broken_video_among_many_is_a_note(clips_folder: Path, tmp_path: Path):
+    """Five probes, one of them bad, say nothing of 5 % of forty."""
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        shutil.copyfile(clips_folder / "carphone_pristine.mp4", tmp_path / f"in/{i:02}.mp4")
+    (tmp_path / "in/00.mp4").write_bytes(b"no video")
+    made = plan.make(settings(tmp_path / "in", tmp_path))
+    assert made.problems == []
+    assert any("00.mp4: not a readable video" in note for note in made.notes)
+
+
+def test_an_endpoint_is_no_gpu(clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    made = plan.make(settings(clips_folder, tmp_path, annotate=AnnotateSettings(annotator="openai")))
+    assert not any("GPU" in note for note in made.notes)
+
+
+def test_it_works_in_any_folder(clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert plan.make(settings(clips_folder, tmp_path)).problems == []

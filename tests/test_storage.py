@@ -139,3 +139,11 @@ def test_a_remote_filesystem(remote: str) -> None:
         assert file.read() == b"ond"
     storage.remove(found[0])
     assert storage.read(location) is None
+
+
+def test_shown_is_relative_in_the_working_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert storage.shown(str(tmp_path / "work/out")) == "out"
+    assert storage.shown(str(tmp_path / "workshop")) == str(tmp_path / "workshop")
+    assert storage.shown("s3://bucket/out") == "s3://bucket/out"

@@ -4,8 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 uv=.venv/bin/uv
 compile() {
-    "$uv" pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
-        --no-header "$@"
+    "$uv" pip compile -q --universal --python-version 3.11 --no-annotate --no-header "$@"
 }
 compile --override requirements/cpu-overrides.txt requirements-cpu.txt requirements/dev.txt |
     grep -v "; sys_platform == 'never'$" >requirements/locked-cpu.txt

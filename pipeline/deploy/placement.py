@@ -7,6 +7,8 @@ from typing import Any
 from pipeline.deploy.files import COMPUTE, PRICES, Problems, load
 from pipeline.settings import CurateSettings, ResourceSettings, gpus_per_engine
 
+GIB_OF = {None: 2.0**-30, "Ki": 2.0**-20, "Mi": 2.0**-10, "Gi": 1.0, "Ti": 2.0**10}
+
 
 def placement(settings: CurateSettings, compute: dict[str, Any], nodes: Mapping[str, Any]) -> Problems:
     """Labels and GPUs that no node group offers, and pools that do not fit into what is offered."""
@@ -18,6 +20,11 @@ def placement(settings: CurateSettings, compute: dict[str, Any], nodes: Mapping[
     elif (needed := reserved_cpus(settings)) > (cpus := sum(g["cpus"] * g["max_nodes"] for g in cpu_groups)):
         found.append(
             f"resources: the pools reserve {needed:g} CPUs, {COMPUTE} offers {cpus:g}: what does not fit never starts"
+        )
+    elif (actors := fixed_cpus(settings)) + resources.cpus_per_split > (least := _least(cpu_groups)):
+        found.append(
+            f"resources: the actors reserve {actors:g} CPUs; while one node is missing there are {least:g}: the split "
+            "would wait for it without a word"
         )
     if settings.annotate.annotator == "vllm":
         found += _engines(settings, [group for group in groups if group["gpus"]])
@@ -76,9 +83,9 @@ def node_groups(compute: dict[str, Any], nodes: Mapping[str, Any]) -> list[dict[
 
 
 def _gib(memory: str | int | None) -> float:
-    found = re.match(r"^([\d.]+)\s*(Gi|Mi)?", str(memory or 0))
-    number, unit = (float(found[1]), found[2]) if found else (0.0, None)
-    return number if unit == "Gi" else number / 1024 if unit == "Mi" else number / 2**30
+    """`32Gi`, `1Ti`, or bytes."""
+    found = re.fullmatch(r"([\d.]+)\s*([KMGT]i)?", str(memory or 0))
+    return float(found[1]) * GIB_OF[found[2]] if found else 0.0
 
 
 def offers(group: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
@@ -95,7 +102,7 @@ def pools(settings: CurateSettings) -> dict[str, int]:
     if settings.annotate.annotator == "labels":
         sizes["annotate"] = resources.label_actors or 1
     elif settings.annotate.annotator == "vllm":
-        sizes["requests, answers"] = 2
+        sizes["answers"] = 1
     else:
         sizes["annotate"] = 1
     if settings.embed.embedder != "none":
@@ -112,6 +119,18 @@ def reserved_cpus(settings: CurateSettings) -> float:
         size * (resources.cpus_per_split if stage == "split" else resources.cpus_per_actor or 1.0)
         for stage, size in pools(settings).items()
     )
+
+
+def fixed_cpus(settings: CurateSettings) -> float:
+    """CPUs of the actors, which hold them from beginning to end."""
+    resources, sizes = settings.resources, pools(settings)
+    return sum(sizes.get(stage, 0) for stage in ("screen", "annotate", "embed")) * (resources.cpus_per_actor or 1.0)
+
+
+def _least(groups: list[dict[str, Any]]) -> float:
+    """CPUs of the groups while the largest of several nodes is missing."""
+    nodes = [group["cpus"] for group in groups for _ in range(group["max_nodes"])]
+    return sum(nodes) - (max(nodes) if len(nodes) > 1 else 0)
 
 
 def check_prices(folder: str) -> Problems:

@@ -1,12 +1,9 @@
 """The table of machines, prices and rates that a plan reckons with: configs/prices.yaml."""
 
-from typing import Any
-
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import storage
-from pipeline.errors import UserError, one_line
+from pipeline.errors import UserError
+from pipeline.storage import read_yaml
 
 
 class _Table(BaseModel):
@@ -68,13 +65,3 @@ def read_prices(location: str) -> Prices:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{location}: {where}: {first['msg'].lower()}") from error
-
-
-def read_yaml(location: str, flag: str) -> Any:
-    data = storage.read(storage.absolute(location))
-    if data is None:
-        raise UserError(f"{flag} {location}: no such file")
-    try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise UserError(f"{location}: not valid YAML: {one_line(error, 1000)}") from error

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ import ray
 from ray import cloudpickle
 from ray.data import DataContext
 
+from pipeline.errors import UserError
 from pipeline.settings import ResourceSettings
 
 NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would give the run up
@@ -40,25 +42,51 @@ def connect(resources: ResourceSettings) -> str:
     )
 
 
-def num_cpus() -> float:
-    """CPUs of the cluster."""
-    return ray.cluster_resources().get("CPU", 1.0)
+def num_cpus(resources: ResourceSettings) -> float:
+    """CPUs of the nodes where CPU work may run."""
+    return _total("CPU", resources.cpu_label_selector)
 
 
-def num_gpus() -> int:
-    """GPUs of the cluster."""
-    return int(ray.cluster_resources().get("GPU", 0))
+def num_gpus(resources: ResourceSettings) -> int:
+    """GPUs of the nodes where engines may run."""
+    return int(_total("GPU", resources.gpu_label_selector))
 
 
-def actors(configured: int | None) -> int:
-    """Actors of a model pool: as configured, else one for every 4 CPUs."""
-    return configured or max(1, math.floor(num_cpus() / 4))
+def _total(resource: str, labels: Mapping[str, str]) -> float:
+    nodes = [node for node in ray.nodes() if node["Alive"] and labels.items() <= node["Labels"].items()]
+    return sum(node["Resources"].get(resource, 0.0) for node in nodes)
+
+
+def actors(configured: int | None, resources: ResourceSettings) -> int:
+    """Actors of a model pool: as configured, else as usual. Raises UserError where there are no CPUs yet."""
+    return configured or usual_actors(_counted(resources))
 
 
 def actor_cpus(resources: ResourceSettings) -> float:
-    """CPUs that an actor reserves: as configured, else one, or a fraction where that would leave none for the split
-    (which would then starve without a word)."""
-    return resources.cpus_per_actor or min(1.0, num_cpus() / 8)
+    """CPUs that an actor reserves: as configured, else as usual. Raises UserError where there are no CPUs yet."""
+    return resources.cpus_per_actor or usual_actor_cpus(_counted(resources))
+
+
+def usual_actors(cpus: float) -> int:
+    """Actors of a model pool on so many CPUs: one for every 4."""
+    return max(1, math.floor(cpus / 4))
+
+
+def usual_actor_cpus(cpus: float) -> float:
+    """What each reserves: one CPU, or a fraction where that would leave none for the split (which would then starve
+    without a word)."""
+    return min(1.0, cpus / 8)
+
+
+def _counted(resources: ResourceSettings) -> float:
+    """The CPUs, of which there must be some: pools that are sized by an empty cluster stay too small for ever."""
+    if cpus := num_cpus(resources):
+        return cpus
+    asked = ", ".join(f"{key}={value}" for key, value in resources.cpu_label_selector.items())
+    raise UserError(
+        f"the cluster has no CPUs{f' on nodes with {asked}' if asked else ''} yet, by which pools could be sized: "
+        "give resources.cpus_per_actor, screen_actors, label_actors, embed_actors"
+    )
 
 
 def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:

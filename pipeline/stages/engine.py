@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, UserError
 from pipeline.models.vlm import Reply
 from pipeline.settings import ModelSettings, ResourceSettings, gpus_per_engine
 from pipeline.stages import cluster
@@ -42,7 +42,8 @@ ENGINE_STAGE = "vLLMEngineStage"  # the stage's name in the processor
 class Engine:
     """{key, row} -> the same with a reply (REPLIES).
 
-    GPU, one engine a GPU in a fixed pool; requests are made by CPU tasks ahead of it.
+    GPU, one engine a GPU in a fixed pool; requests are made by CPU tasks ahead of it. Raises UserError where engines
+    cannot be counted.
 
     look: (key, row) -> what the model is shown; it raises ValueError or BadVideo where that cannot be made.
     place: what one task that looks reserves, and where. schema: the answer's JSON schema, or None for free text.
@@ -80,7 +81,8 @@ class Engine:
     @property
     def _on_gpu(self) -> bool:
         """On a cluster that is still growing the settings tell that GPUs will come."""
-        return bool(cluster.num_gpus() or self.resources.accelerator_type or self.resources.gpu_label_selector)
+        resources = self.resources
+        return bool(cluster.num_gpus(resources) or resources.accelerator_type or resources.gpu_label_selector)
 
     def _sampling(self) -> dict[str, Any]:
         params: dict[str, Any] = {"temperature": self.model.temperature, "max_tokens": self.model.max_tokens}
@@ -90,7 +92,12 @@ class Engine:
 
     def _config(self, on_gpu: bool) -> dict[str, Any]:
         vllm, resources = self.model.vllm, self.resources
-        replicas = resources.vllm_replicas or max(1, cluster.num_gpus() // gpus_per_engine(vllm))
+        gpus = cluster.num_gpus(resources)
+        if on_gpu and not gpus and not resources.vllm_replicas:
+            raise UserError(
+                "the cluster has no such GPU yet, so that engines cannot be counted: give resources.vllm_replicas"
+            )
+        replicas = resources.vllm_replicas or max(1, gpus // gpus_per_engine(vllm))
         engine: dict[str, Any] = {} if on_gpu else dict(CPU_ENGINE)
         engine.update(
             max_model_len=vllm.max_model_len,
@@ -126,7 +133,7 @@ def _place(processor: Any, labels: dict[str, str], gpus: int) -> None:
 
     The config knows no labels (placement_group_config takes bundles and a strategy, and of one GPU's bundle only the
     sums are used), but its engine stage hands its arguments on to map_batches. An engine of several GPUs gets a
-    placement group, which takes no labels: there, accelerator_type and the GPUs it needs decide alone.
+    placement group, to which ray.data.llm hands no labels: there, accelerator_type and the GPUs it needs decide alone.
     """
     if labels and gpus == 1:
         processor.get_stage_by_name(ENGINE_STAGE).map_batches_kwargs.update(cluster.label_selector(labels))

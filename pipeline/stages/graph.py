@@ -70,7 +70,7 @@ class Graph:
         """CPU, 1 -> 0 or 1: a model that is loaded once, so actors."""
         if self.settings.screen.model == "none":
             return clips
-        pool = cluster.actors(self.settings.resources.screen_actors)
+        pool = cluster.actors(self._resources.screen_actors, self._resources)
         return self._pool(clips, Screen, pool, self.settings.screen, self.books, self.ledger)
 
     def annotate(self, clips: Dataset) -> Dataset:
@@ -87,13 +87,15 @@ class Graph:
             api_key = os.environ.get("OPENAI_API_KEY") or "none"
             batch = max(resources.batch_size, settings.openai.max_concurrency)
             return self._pool(clips, AskEndpoint, 1, settings, self.task, api_key, self.ledger, batch_size=batch)
-        return self._pool(clips, Label, cluster.actors(resources.label_actors), settings, self.task, self.ledger)
+        return self._pool(
+            clips, Label, cluster.actors(resources.label_actors, resources), settings, self.task, self.ledger
+        )
 
     def embed(self, clips: Dataset) -> Dataset:
         """CPU, 1 -> 1: a model that is loaded once, so actors; one forward for a whole batch."""
         if self.settings.embed.embedder == "none":
             return clips.map_batches(keep_without, batch_size=None, batch_format="pyarrow", **self._light)
-        pool = cluster.actors(self.settings.resources.embed_actors)
+        pool = cluster.actors(self._resources.embed_actors, self._resources)
         return self._pool(clips, Embed, pool, self.settings.embed, self.ledger)
 
     def cut(self, clips: Dataset) -> Dataset:
@@ -140,7 +142,7 @@ class Graph:
 
     def _blocks(self, refs: Sequence[VideoRef]) -> Iterator[list[VideoRef]]:
         """References grouped into tasks: few enough for every core to have work, shard rows kept together."""
-        wide = max(1, round(len(refs) / (2 * cluster.num_cpus())))
+        wide = max(1, round(len(refs) / (2 * (cluster.num_cpus(self._resources) or self._resources.split_tasks or 1))))
         files_per_task = min(self.settings.resources.videos_per_task, wide)
         for (_, row_group), group in groupby(
             refs, key=lambda r: (r.path if r.row_group is not None else "", r.row_group)

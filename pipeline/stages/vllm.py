@@ -28,12 +28,14 @@ class VllmAnnotator:
 
     def __call__(self, clips: Dataset, schema: pa.Schema) -> Dataset:
         annotate, resources = self.settings.annotate, self.settings.resources
-        light = cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))
+        cpus = cluster.actor_cpus(resources)
+        light = cluster.on_cpu_nodes(resources, cpus)
         engine = Engine(
             annotate,
             resources,
             look=_Look(self.task, annotate.vllm.model),
-            place=light,
+            # JPEGs become pictures, 15 times as large, beside the engine and not a network away
+            place={"num_cpus": cpus, **cluster.label_selector(resources.gpu_label_selector)},
             schema=self.task.json_schema(),
             limits={"image": self.settings.frames.per_clip, "video": 0},
             rows_at_once=resources.vllm_batch_size,

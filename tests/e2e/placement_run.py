@@ -77,7 +77,7 @@ def cluster_of_four() -> Iterator[tuple[Any, dict[str, str]]]:
     nodes = {
         "cpu-1": cluster.add_node(num_cpus=2, labels={"role": "cpu"}),
         "cpu-2": cluster.add_node(num_cpus=2, labels={"role": "cpu"}),
-        "gpu": cluster.add_node(num_cpus=1, num_gpus=1, labels={"role": "gpu"}, resources={"accelerator_type:L40S": 1}),
+        "gpu": cluster.add_node(num_cpus=2, num_gpus=1, labels={"role": "gpu"}, resources={"accelerator_type:L40S": 1}),
     }
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)

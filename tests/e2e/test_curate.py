@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.records.books import Books
 from pipeline.records.lease import Lease
 from pipeline.schema import CLIP_COLUMNS, VIDEO_COLUMNS, clips_schema
-from pipeline.settings import CurateSettings, SplitSettings
+from pipeline.settings import CurateSettings, ResourceSettings, SplitSettings
 from pipeline.sources import find_videos
 from pipeline.stages.graph import Graph
 from pipeline.stages.ledger import Ledger
@@ -125,6 +125,12 @@ def test_settings_that_change_results_are_refused_by_name(curated: Path, real_cl
     changed = CurateSettings(input=[str(real_clips)], output=str(curated), split=SplitSettings(max_clip_s=7))
     with pytest.raises(UserError, match=r"split\.max_clip_s \(20\.0 -> 7\.0\)"):
         curate.run(changed)
+
+
+def test_pools_are_not_sized_by_nodes_that_are_not_there(real_clips: Path, tmp_path: Path):
+    nowhere = ResourceSettings(cpu_label_selector={"role": "cpu"})
+    with pytest.raises(UserError, match=r"no CPUs on nodes with role=cpu yet.*resources\.cpus_per_actor"):
+        curate.run(CurateSettings(input=[str(real_clips)], output=str(tmp_path), resources=nowhere))
 
 
 def test_videos_in_parquet_shards(real_clips: Path, tmp_path: Path):

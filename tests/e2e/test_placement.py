@@ -47,7 +47,7 @@ def test_cpu_work_runs_on_cpu_nodes_and_the_engine_on_its_gpu(outcome: tuple[dic
     stages = outcome[0]["stages"]
     assert set(stages) == {"split", "screen", "request", "engine", "annotate", "embed", "cut", "write"}
     for stage, nodes in stages.items():
-        allowed = {"gpu"} if stage == "engine" else {"cpu-1", "cpu-2"}
+        allowed = {"gpu"} if stage in ("request", "engine") else {"cpu-1", "cpu-2"}
         assert nodes, stage
         assert set(nodes) <= allowed, stage
     assert {"cpu-2"} <= set().union(*stages.values()), "the node that is lost was at work"
