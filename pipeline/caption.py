@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from pipeline.records.books import agree_on_settings
 from pipeline.records.lease import Lease
 from pipeline.records.shards import Files, Merged, merge, settled
 from pipeline.records.tally import Tally
+from pipeline.report import TOP, listed, problem_lines, stage_counts, too_many
 from pipeline.settings import CaptionSettings, result_settings
 from pipeline.sources.samples import Line, read_samples
 from pipeline.stages import cluster, samples
 from pipeline.stages.ledger import Ledger
-from pipeline.tasks.datasets import QwenVideo
+from pipeline.tasks.datasets import Frames, QwenVideo
 
-TOP = 8  # errors shown
 TOKEN_PIXELS = 28 * 28  # of two frames, for Qwen2.5-VL; models with larger patches take fewer tokens
 PROMPT_TOKENS = 256  # room left for the question and the chat template (tokens)
 
@@ -72,7 +73,7 @@ def choose(settings: CaptionSettings) -> tuple[Any, type]:
     dataset = tasks.dataset(settings.data.dataset or task.dataset_name)
     if settings.annotate.annotator == "openai" and not issubclass(dataset, tasks.Dataset):
         raise UserError(f"annotate.annotator openai cannot show what the dataset {dataset.__name__} makes: take vllm")
-    if dataset is QwenVideo and settings.annotate.annotator == "vllm":
+    if dataset in (QwenVideo, Frames) and settings.annotate.annotator == "vllm":
         _check_budget(settings)
     return task, dataset
 
@@ -130,32 +131,29 @@ def _per_block(settings: CaptionSettings, count: int) -> int:
 
 def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally, seconds: float) -> int:
     """Write run/summary.TASK.json, say what came out, and give the exit code."""
-    total = merged.done + merged.failed
+    total, in_this_run = merged.done + merged.failed, sum(tally.clips.values())
     missing = merged.waiting if settings.limit is None else 0
-    too_many = merged.failed > settings.max_failed_fraction * total
-    reasons = sorted(merged.reasons.items(), key=lambda entry: -entry[1])[:TOP]
-    stages = {name: {"rows": tally.rows[name], "busy_seconds": round(tally.seconds[name], 2)} for name in tally.rows}
+    reasons = dict(Counter(merged.reasons).most_common(TOP))
     summary = {
         "samples": {"done": merged.done, "failed": merged.failed, "waiting": merged.waiting},
-        "errors": dict(reasons),
-        "stages": stages,
+        "errors": reasons,
+        "stages": stage_counts(tally),
         "tokens": dict(tally.tokens),
         "dry_run": settings.dry_run,
-        "this_run": {"seconds": round(seconds, 1), "samples": sum(tally.clips.values())},
+        "this_run": {"seconds": round(seconds, 1), "samples": in_this_run},
     }
     location = storage.join(settings.output, "run", f"summary.{files.task}.json")
     storage.write(location, json.dumps(summary, indent=2).encode())
     waiting = f", {merged.waiting} waiting" if merged.waiting else ""
+    problems = problem_lines(
+        f"{missing} samples have no answer and no error" if missing else None,
+        too_many(merged.failed, total, "samples", settings.max_failed_fraction),
+    )
     lines = ["", f"samples  {total + merged.waiting}: {merged.done} done, {merged.failed} failed{waiting}"]
-    lines += [f"         {count} {reason}" for reason, count in reasons]
-    lines += [f"time     {duration(seconds)}: {sum(tally.clips.values())} samples", "", f"output   {files.merged}"]
-    lines += [f"errors   {files.errors}"] if merged.failed else []
+    lines += listed(reasons)
+    lines += [f"time     {duration(seconds)}: {in_this_run} samples", "", f"output   {storage.shown(files.merged)}"]
+    lines += [f"errors   {storage.shown(files.errors)}"] if merged.failed else []
     if settings.dry_run:
         lines += ["", "DRY RUN: answers come from random weights and mean nothing."]
-    if missing:
-        lines.append(f"PROBLEM  {missing} samples have no answer and no error")
-    if too_many:
-        fraction = f"--max-failed-fraction {settings.max_failed_fraction:g}"
-        lines.append(f"PROBLEM  {merged.failed} of {total} samples failed, more than {fraction}")
-    print("\n".join(lines))
-    return 1 if too_many or missing else 0
+    print("\n".join([*lines, *problems]))
+    return 1 if problems else 0

@@ -216,7 +216,9 @@ def run(
         return 2
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print("\ninterrupted: what is settled is kept; the same command again continues from there", file=sys.stderr)
+        model, _ = jobs[arguments[0]]
+        kept = "what is settled is kept; the same command again continues from there"
+        print(f"\ninterrupted{f': {kept}' if getattr(model, 'continues', False) else ''}", file=sys.stderr)
         return 128 + number
 
 

@@ -32,7 +32,7 @@ def _fields(task: Any) -> list[tuple[str, str]]:
     """The answer's fields with their types; a task without a response model writes what its parse gives."""
     response = getattr(task, "response", None)
     if response is None:
-        return [("(free text)", (inspect.getdoc(task.parse) or "").partition("\n")[0])]
+        return [("(free text)", (inspect.getdoc(task.parse) or "").partition(". ")[0])]
     return [(name, _kind(field.annotation)) for name, field in response.model_fields.items()]
 
 

@@ -4,7 +4,7 @@ A field's description states its unit. `affects results` is the rule for resumin
 OPERATIONAL (where to run, how fast), and nothing else.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -213,9 +213,17 @@ class ResourceSettings(Group):
     """clips that a classifier or embedder takes at once (count)"""
 
 
+MAX_FAILED_FRACTION: Any = Field(
+    default=0.05,
+    json_schema_extra=OPERATIONAL,
+    description="exit code 1 when more than this fraction of what goes in failed (0-1)",
+)
+
+
 class RunSettings(Group):
     """What goes in, where it goes, and when the run counts as failed."""
 
+    continues: ClassVar[bool] = True  # stopped, it goes on from there when started again
     input: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
     """a file, folder, glob, s3:// or other fsspec URI, or parquet shards (hf://... works); may be given again"""
     input_list: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
@@ -224,8 +232,7 @@ class RunSettings(Group):
     """folder or URI to write to; the same folder again continues where the last run stopped"""
     limit: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
     """take only the first so many videos (count)"""
-    max_failed_fraction: Probability = Field(default=0.05, json_schema_extra=OPERATIONAL)
-    """exit code 1 when more than this fraction of the videos failed (0-1)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
     retry_failed: bool = Field(default=False, json_schema_extra=OPERATIONAL)
     """open videos again that failed in an earlier run"""
     dry_run: bool = False
@@ -263,12 +270,13 @@ class VideoSettings(Group):
     max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)
     """larger frames are made smaller (pixels a frame)"""
     total_pixels: int = Field(default=3072 * 28 * 28, ge=4 * 28 * 28)
-    """the whole video (pixels of frame pairs, so 28 x 28 for a token): frames get smaller first, then fewer"""
+    """a whole sample (pixels of frame pairs or pictures, so 28 x 28 for a token): they get smaller first, then fewer"""
 
 
 class CaptionSettings(Group):
     """Any task over JSONL samples: whole videos, pictures or texts in, one answer a sample out."""
 
+    continues: ClassVar[bool] = True
     input: str
     """a .jsonl file or URI, a sample on each line: {"path": "a.mp4", ...}; relative paths are relative to it"""
     output: str = Field(json_schema_extra=OPERATIONAL)
@@ -279,8 +287,7 @@ class CaptionSettings(Group):
     """a Python file of your own that registers tasks or datasets"""
     limit: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
     """take only the first so many samples (count)"""
-    max_failed_fraction: Probability = Field(default=0.05, json_schema_extra=OPERATIONAL)
-    """exit code 1 when more than this fraction of the samples failed (0-1)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
     retry_failed: bool = Field(default=False, json_schema_extra=OPERATIONAL)
     """ask again about samples that failed in an earlier run"""
     dry_run: bool = False
@@ -316,8 +323,7 @@ class SummarizeSettings(Group):
     """clips that a classifier takes at once (count)"""
     read_parallelism: int | None = Field(default=None, ge=1)
     """tasks that read videos at the same time (count; by default as many as there is room for)"""
-    max_failed_fraction: Probability = 0.05
-    """exit code 1 when more than this fraction of the inputs failed (0-1)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
     source: SourceSettings = SourceSettings()
     resources: ResourceSettings = ResourceSettings()
 
@@ -346,6 +352,7 @@ class CurateSettings(RunSettings):
 class PlanSettings(CurateSettings):
     """What a curate run with the same options would do, need and cost, and why it would fail. Starts nothing."""
 
+    continues: ClassVar[bool] = False
     output: str = Field(default="out", json_schema_extra=OPERATIONAL)
     """where the run would write to"""
     prices: str | None = Field(default=None, json_schema_extra=OPERATIONAL)

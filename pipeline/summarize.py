@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.interrupts import insisted
 from pipeline.models.summarizers import BUILT_IN, Summarizer, make_summarizer
 from pipeline.progress import Progress, counting, duration
+from pipeline.report import TOP, problem_lines, too_many
 from pipeline.settings import SummarizeSettings
 from pipeline.sources import Found, find_videos
 from pipeline.stages import cluster
@@ -26,7 +27,6 @@ from pipeline.stages.ledger import Ledger
 from pipeline.stages.summarize import ReadClips, Summarize
 from pipeline.tasks.registry import PICTURES, load_module
 
-TOP = 8  # errors shown
 FIELDS = ("video_path", "clip_index", "start_sec", "end_sec", "summary")
 Row = dict[str, Any]
 
@@ -153,16 +153,14 @@ def _close(settings: SummarizeSettings, found: Found, rows: list[Row], failed: l
     """Say what came out, and give the exit code."""
     total, bad = len(found.videos), len({row["order"] for row in failed})
     missing = total - len({row["order"] for row in rows})
-    output = storage.absolute(settings.output)
+    output = storage.shown(storage.absolute(settings.output))
+    problems = problem_lines(
+        f"{missing} inputs have no row and no error" if missing else None,
+        too_many(bad, total, "inputs", settings.max_failed_fraction),
+    )
     lines = ["", f"inputs   {total}: {total - bad} ok, {bad} failed", f"clips    {len(rows) - len(failed)}"]
     lines += [f"         {row['video_path']}: {row['error']}" for row in failed[:TOP]]
     lines += [f"time     {duration(seconds)}", "", f"output   {output}"]
     lines += [f"errors   {errors_beside(output)}"] if failed else []
-    too_many = bad > settings.max_failed_fraction * total
-    if missing:
-        lines.append(f"PROBLEM  {missing} inputs have no row and no error")
-    if too_many:
-        fraction = f"--max-failed-fraction {settings.max_failed_fraction:g}"
-        lines.append(f"PROBLEM  {bad} of {total} inputs failed, more than {fraction}")
-    print("\n".join(lines))
-    return 1 if missing or too_many else 0
+    print("\n".join([*lines, *problems]))
+    return 1 if problems else 0

@@ -15,7 +15,7 @@ from pipeline.errors import BadVideo, UserError
 from pipeline.settings import VideoSettings
 from pipeline.sources import local_file, open_file
 from pipeline.tasks.registry import Messages, Sample, SampleTask, register_dataset
-from pipeline.video.budget import with_defaults
+from pipeline.video.budget import PAIR, with_defaults
 from pipeline.video.vision import Video, read_first, read_picture, read_video, see
 
 
@@ -70,9 +70,10 @@ class Dataset:
         """The messages, and the pictures and videos that stand in them, in order."""
         messages = deepcopy(self.task.build_messages(sample))
         with ExitStack() as files:
-            for part in vision_parts(messages):
+            parts = list(vision_parts(messages))
+            for part in parts:
                 part[kind_of(part) or ""] = files.enter_context(_local(part))
-                part.update(with_defaults(part, self.video))
+                part.update(with_defaults(part, self.video, len(parts)))
             return self.show(messages)
 
     def show(self, messages: Messages) -> tuple[Messages, list[np.ndarray], list[Video]]:
@@ -97,13 +98,12 @@ class QwenVideo(Dataset):
     def processor_kwargs(self, videos: list[Video]) -> dict[str, Any] | None:
         """Frames are sampled and resized already. The frame rate gives the model its sense of time; without it 24 a
         second would be taken for granted. Two digits of it: vLLM keeps a processor for each value it meets."""
-        kwargs: dict[str, Any] = {"do_sample_frames": False, "do_resize": False}
-        if len(videos) == 1:
-            kwargs["video_metadata"] = {
-                "fps": float(f"{videos[0].fps:.2g}"),
-                "total_num_frames": len(videos[0].pictures),
-            }
-        return kwargs if videos else None
+        if not videos:
+            return None
+        if len(videos) > 1:  # the engine takes one frame rate a request
+            raise BadVideo(f"{len(videos)} videos in one sample: the dataset `frames` shows them as pictures")
+        metadata = {"fps": float(f"{videos[0].fps:.2g}"), "total_num_frames": len(videos[0].pictures)}
+        return {"do_sample_frames": False, "do_resize": False, "video_metadata": metadata}
 
 
 class _Pictures(Dataset):
@@ -137,7 +137,8 @@ class Frames(_Pictures):
     def pictures(self, part: dict[str, Any]) -> list[np.ndarray]:
         if kind_of(part) == "image":
             return [read_picture(part)]
-        return list(read_video(part).pictures)
+        as_pictures = {**part, "total_pixels": part["total_pixels"] // PAIR}  # each costs what two frames of a video do
+        return list(read_video(as_pictures).pictures)
 
 
 @register_dataset

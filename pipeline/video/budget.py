@@ -9,9 +9,11 @@ PAIR = 2  # frames that the model merges into one step of time
 MAX_RATIO = 200  # longer side to shorter; the model's own resize refuses more
 
 
-def with_defaults(part: dict[str, Any], settings: VideoSettings) -> dict[str, Any]:
-    """A vision part of a message with the settings' budget where it brings none of its own."""
+def with_defaults(part: dict[str, Any], settings: VideoSettings, parts: int) -> dict[str, Any]:
+    """A vision part of a message with the settings' budget where it brings none of its own; the sample's total_pixels
+    are shared by all of its vision parts (count)."""
     budget = settings.model_dump()
+    budget["total_pixels"] //= parts
     if "nframes" in part:
         del budget["fps"], budget["min_frames"], budget["max_frames"]
     return {**budget, **part}

@@ -84,8 +84,9 @@ def see(messages: list[dict[str, Any]], patch_px: int) -> tuple[list[np.ndarray]
     """qwen_vl_utils.process_vision_info, with files read as everywhere here: its own readers hold every frame at full
     size, answer a broken file with another reader's error, and know no variable frame rate. Raises BadVideo."""
     os.environ.setdefault("FORCE_QWENVL_VIDEO_READER", "decord")
-    from qwen_vl_utils import vision_process
+    import qwen_vl_utils.vision_process
 
+    vision_process: Any = qwen_vl_utils.vision_process  # its annotations are not those of what it takes and gives
     factor = patch_px * vision_process.SPATIAL_MERGE_SIZE
 
     def read(part: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:

@@ -47,6 +47,29 @@ def test_the_same_sample_as_video_pictures_one_picture_and_text(three_shots: Pat
     assert inputs["text"]["multi_modal_data"] is None
 
 
+class Both:
+    """Shows a video twice."""
+
+    name, dataset_name = "both", "frames"
+
+    def build_messages(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
+        video = {"type": "video", "video": sample["path"]}
+        return [{"role": "user", "content": [video, video, {"type": "text", "text": "Compare."}]}]
+
+    def parse(self, text: str, sample: dict[str, Any]) -> str:
+        return text
+
+
+def test_several_videos_share_the_budget_of_their_sample(three_shots: Path) -> None:
+    budget = VideoSettings(min_pixels=28 * 28, total_pixels=100 * 28 * 28)
+    sample = {"path": str(three_shots)}
+    pictures = dataset("frames")(Both(), Chat(), budget)("k", sample)["llm_input"]["multi_modal_data"]["image"]
+    assert len(pictures) >= 8
+    assert 50 * 28 * 28 < sum(p.shape[0] * p.shape[1] for p in pictures) <= budget.total_pixels
+    with pytest.raises(BadVideo, match="2 videos in one sample: the dataset `frames`"):
+        dataset("qwen_video")(Both(), Chat(), budget)("k", sample)
+
+
 def test_a_sample_without_a_file_is_text(tmp_path: Path) -> None:
     for name in datasets():
         assert item(name, {"prompt": "Why?"})["llm_input"]["prompt"] == "0 0 text"

@@ -14,7 +14,7 @@ DEFAULT = VideoSettings()
 
 
 def part(**own):
-    return with_defaults({"video": "x.mp4", **own}, DEFAULT)
+    return with_defaults({"video": "x.mp4", **own}, DEFAULT, 1)
 
 
 def test_a_part_keeps_its_own_budget_and_gets_the_rest_from_the_settings():
@@ -68,11 +68,10 @@ def test_frames_of_a_variable_frame_rate_are_those_on_screen(tmp_path):
 
 
 def test_qwens_own_utilities_get_the_frames_as_they_are(three_shots, tmp_path):
-    pytest.importorskip("qwen_vl_utils")
     import cv2
 
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((100, 300, 3), np.uint8))
-    content = [part(video=str(three_shots)), with_defaults({"image": str(tmp_path / "p.png")}, DEFAULT)]
+    content = [part(video=str(three_shots)), with_defaults({"image": str(tmp_path / "p.png")}, DEFAULT, 1)]
     wanted, picture = read_video(content[0]), read_picture(content[1])
     images, videos = see([{"role": "user", "content": content}], 14)
     assert np.array_equal(videos[0].pictures, wanted.pictures)
