@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 from pipeline import storage
 from pipeline.records import lease
-from pipeline.sources.samples import Line
+from pipeline.sources.samples import KEY, Line
 
-KEY, ERROR = "__key", "__error"
+ERROR = "__error"
 SHARD_BYTES = 4 << 20  # a shard that has grown to this is closed: object stores write it anew with each addition
 
 

@@ -11,6 +11,8 @@ from pipeline import storage
 from pipeline.errors import UserError, one_line
 from pipeline.settings import DataSettings
 
+KEY = "__key"  # the field that a sample's key is written to
+
 
 @dataclass(frozen=True)
 class Line:
@@ -56,7 +58,8 @@ def _line(number: int, data: bytes, settings: DataSettings, seen: dict[str, int]
 
 
 def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
-    """What tells a sample apart: its id, else a hash of its content; a line that stands twice is counted.
+    """What tells a sample apart: its id, else the key that an earlier task gave it, else a hash of its content; a line
+    that stands twice is counted.
 
     Raises ValueError for what is no sample.
     """
@@ -67,10 +70,13 @@ def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
     path = raw.get(settings.path_key)
     if path is not None and (not isinstance(path, str) or not path or "\0" in path):
         raise ValueError(f"`{settings.path_key}` is no path: {str(path)[:100]!r}")
-    if settings.id_key is not None:
-        value = raw.get(settings.id_key)
+    id_key = settings.id_key or (KEY if KEY in raw else None)
+    if id_key is not None:
+        value = raw.get(id_key)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise ValueError(f"`{settings.id_key}` is no id: {str(value)[:100]!r}")
+            raise ValueError(f"`{id_key}` is no id: {str(value)[:100]!r}")
+        if raw.get(KEY, str(value)) != str(value):
+            raise ValueError(f"`{KEY}` and `{id_key}` differ, and the one would be written over the other")
         return str(value)
     content = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
     copies[content] = copies.get(content, 0) + 1

@@ -17,9 +17,9 @@ from ray.data import ActorPoolStrategy
 from pipeline import tasks
 from pipeline.errors import BadVideo
 from pipeline.models.vlm import Chat, Reply, filled
-from pipeline.records.shards import ERROR, KEY, Files, Shard
+from pipeline.records.shards import ERROR, Files, Shard
 from pipeline.settings import CaptionSettings
-from pipeline.sources.samples import Line, located
+from pipeline.sources.samples import KEY, Line, located
 from pipeline.stages import cluster
 from pipeline.stages.ledger import Ledger
 from pipeline.tasks.datasets import LlmInput, kind_of
@@ -209,7 +209,7 @@ class Settle:
                 raise ValueError("the model gave no answer")
             answer = self.task.parse(reply.text, raw)
             output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
-            json.dumps(output)  # what JSON cannot hold must not end the run
+            json.dumps(output, allow_nan=False)  # what JSON cannot hold must not end the run
         except Exception as error:  # a user's task may raise anything; the sample fails with it, the run goes on
             reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             return {KEY: key, ERROR: reason[:500] or type(error).__name__}

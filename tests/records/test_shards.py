@@ -1,5 +1,8 @@
 import json
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,45 @@ def test_failures_keep_their_reasons_and_line_numbers(files: Files):
     write(files, 0, record("k0"))
     assert merge(files, LINES[:2]).done == 2
     assert names(files) == {"output.describe.jsonl"}, "nothing failed any more"
+
+
+WRITER = """
+import sys
+from pipeline.records.lease import Lease
+from pipeline.records.shards import Files, Shard, merge, settled
+from pipeline.sources.samples import Line
+
+root, pens, many = sys.argv[1], int(sys.argv[2]), [Line(i + 1, f"k{i}", "") for i in range(400)]
+files = Files(root, "describe")
+with Lease(root) as lease:
+    with settled(files) as seen:
+        waiting = [line.key for line in many if line.key not in seen.done]
+    print(len(waiting), flush=True)
+    shards = [Shard(files, lease.token, rank) for rank in range(pens)]
+    for index, key in enumerate(waiting):
+        shards[index % pens].write([{"__key": key, "output": "ü"}])
+    merge(files, many)
+"""
+
+
+def test_killed_at_random_points_with_another_number_of_writers_each_time(files: Files):
+    rng, shown = random.Random(), []
+    for kill in (True, True, False):
+        command = [sys.executable, "-c", WRITER, files.root, str(rng.randint(1, 4))]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        shown.append(int(process.stdout.readline()))
+        if kill:
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+        assert process.wait(60) == 0 or kill
+        process.stdout.close()
+    assert shown == sorted(shown, reverse=True), "what was written once is not done again"
+    assert shown[0] == 400 > shown[-1]
+    assert names(files) == {"output.describe.jsonl"}
+    assert Path(files.merged).read_bytes() == b"".join(
+        shards.encode({"__key": f"k{i}", "output": "ü"}) for i in range(400)
+    )
 
 
 def test_killed_before_the_shards_are_gone(files: Files, monkeypatch: pytest.MonkeyPatch):

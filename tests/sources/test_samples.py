@@ -53,6 +53,14 @@ def test_ids(tmp_path: Path):
     assert found[2].problem == "the id 'a' stands on line 1 already"
 
 
+def test_a_sample_keeps_the_key_that_an_earlier_task_gave_it(tmp_path: Path):
+    same, other = lines(tmp_path, {"id": "a", "__key": "k"}, {"__key": "l", "answer": 1}, output_key="second")
+    assert (same.key, other.key) == ("k", "l")
+    same, other = lines(tmp_path, {"id": "k", "__key": "k"}, {"id": "a", "__key": "b"}, id_key="id")
+    assert same.key == "k"
+    assert other.problem == "`__key` and `id` differ, and the one would be written over the other"
+
+
 def test_what_cannot_be_read_is_the_callers_mistake(tmp_path: Path):
     (tmp_path / "empty.jsonl").touch()
     for name, said in (("none.jsonl", "no such file"), ("", "a folder"), ("empty.jsonl", "no samples")):
