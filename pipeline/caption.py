@@ -41,8 +41,7 @@ def run(settings: CaptionSettings) -> int:
     settings = caption_with_stand_ins(settings) if settings.dry_run else settings
     task, dataset = choose(settings)
     files = Files(settings.output, task.name)
-    first = next(read_samples(settings.input, settings.data))  # a mistake in --input is told before anything is written
-    assert first
+    next(read_samples(settings.input, settings.data))  # a mistake in --input is told before anything is written
     with Lease(settings.output) as lease:
         if not settings.data.resume:
             files.remove()

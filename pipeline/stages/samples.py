@@ -21,6 +21,7 @@ from pipeline.records.shards import ERROR, Files, Shard
 from pipeline.settings import CaptionSettings
 from pipeline.sources.samples import KEY, Line, located
 from pipeline.stages import cluster
+from pipeline.stages.engine import Engine, replies
 from pipeline.stages.ledger import Ledger
 from pipeline.tasks.datasets import LlmInput, kind_of
 from pipeline.video.frames import jpeg
@@ -105,28 +106,20 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
     schema = tasks.json_schema(response) if response is not None else None
     place = cluster.on_cpu_nodes(resources, resources.cpus_per_split)  # decoding is the heaviest CPU work by far
     if settings.annotate.annotator == "vllm":
-        from pipeline.stages.engine import Engine  # engines and clients are slow to import: only if used
-
-        frames = settings.video.max_frames
         bytes_each = 3 * 2 * settings.video.total_pixels  # uint8 RGB, two frames a step of time
         engine = Engine(
             settings.annotate,
             resources,
-            look,
-            place,
-            schema,
-            {"image": frames, "video": 1},
-            max(1, min(resources.vllm_batch_size, int(MAX_ENGINE_BYTES / bytes_each))),
+            look=look,
+            place=place,
+            schema=schema,
+            limits={"image": settings.video.max_frames, "video": 1},
+            rows_at_once=max(1, min(resources.vllm_batch_size, int(MAX_ENGINE_BYTES / bytes_each))),
         )
         return engine(samples)
-    from pipeline.stages.endpoint import AskSamples
+    from pipeline.stages.endpoint import AskSamples  # its client takes seconds to import
 
-    prepared = samples.map_batches(
-        Prepare(look),
-        batch_size=None,
-        batch_format="pyarrow",
-        **place,
-    )
+    prepared = samples.map_batches(Prepare(look), batch_size=None, batch_format="pyarrow", **place)
     api_key = os.environ.get("OPENAI_API_KEY") or "none"
     return prepared.map_batches(
         AskSamples,
@@ -184,8 +177,6 @@ class Settle:
         return Shard(self.files, self.token, self.ledger.rank())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        from pipeline.stages.engine import replies
-
         with self.ledger.busy("write", len(batch)):
             answers = replies(batch)
             records = [self._record(*answered) for answered in answers]
