@@ -48,7 +48,7 @@ def run(settings: CaptionSettings) -> int:
             storage.remove(storage.join(settings.output, "run", _settings_name(task)))
         results = what_makes_results(settings, task)
         agree_on_settings(settings.output, results, settings.model_dump(mode="json"), _settings_name(task))
-        waiting = _waiting(settings, files)
+        waiting = unsettled(settings, files)
         say(f"{len(waiting)} samples to do")
         tally = Tally()
         if waiting:
@@ -105,8 +105,8 @@ def _settings_name(task: Any) -> str:
     return f"settings.{task.name}.json"
 
 
-def _waiting(settings: CaptionSettings, files: Files) -> list[Line]:
-    """The samples that nobody has settled, of the first --limit lines."""
+def unsettled(settings: CaptionSettings, files: Files) -> list[Line]:
+    """The samples that have neither an answer nor, unless --retry-failed, a reason, of the first --limit lines."""
     waiting: list[Line] = []
     with settled(files) as seen:
         for line in _limited(settings):

@@ -46,7 +46,7 @@ def read_samples(location: str, settings: DataSettings) -> Iterator[Line]:
 def _line(number: int, data: bytes, settings: DataSettings, seen: dict[str, int], copies: dict[str, int]) -> Line:
     text = data.decode(errors="replace").strip()
     try:
-        raw = json.loads(data.decode())  # of bytes it would guess the encoding
+        raw = json.loads(data.strip().decode())  # of bytes it would guess the encoding
         key = _key(raw, settings, copies)
     except (ValueError, RecursionError) as error:
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else one_line(error)
