@@ -6,6 +6,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
@@ -107,6 +108,24 @@ def writing(uri: str) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def check_writable(folder: str) -> None:
+    """Raise UserError when nothing can be written there. A bucket is written to; of a local folder, the nearest parent
+    that exists is."""
+    try:
+        if is_remote(folder):
+            probe = join(folder, "run", f".probe-{uuid.uuid4().hex}")
+            write(probe, b"")
+            remove(probe)
+        else:
+            parent = Path(local_path(folder))
+            while not parent.exists():
+                parent = parent.parent
+            with tempfile.TemporaryFile(dir=parent):
+                pass
+    except Exception as error:  # storage clients have errors of their own, without a common base
+        raise UserError(f"--output {folder}: cannot be written: {one_line(error, 160)}") from error
 
 
 def append(uri: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -35,6 +36,7 @@ def run(settings: SummarizeSettings) -> int:
     """Summarize; the exit code is 0 when all is done, 1 when too much failed. Raises UserError for mistakes."""
     began = time.time()
     output = storage.absolute(settings.output)
+    storage.check_writable(posixpath.dirname(output))
     make = choose_model(settings)
     found = find(settings)
     say(f"{len(found.videos)} videos and pictures")
