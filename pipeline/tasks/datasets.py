@@ -117,14 +117,16 @@ class _Pictures(Dataset):
         return messages, images, []
 
     def _part(self, part: dict[str, Any], images: list[np.ndarray]) -> Iterator[dict[str, Any]]:
-        if kind_of(part) is None:
+        kind = kind_of(part)
+        if kind is None:
             yield part
             return
-        pictures = self.pictures(part)
+        pictures = [read_picture(part)] if kind == "image" else self.of_video(part)
         images.extend(pictures)
         yield from ({"type": "image"} for _ in pictures)
 
-    def pictures(self, part: dict[str, Any]) -> list[np.ndarray]:
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """The pictures that stand for a video, RGB uint8 (height, width, 3) each."""
         raise NotImplementedError
 
 
@@ -134,9 +136,8 @@ class Frames(_Pictures):
 
     name = "frames"
 
-    def pictures(self, part: dict[str, Any]) -> list[np.ndarray]:
-        if kind_of(part) == "image":
-            return [read_picture(part)]
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """Evenly spread."""
         as_pictures = {**part, "total_pixels": part["total_pixels"] // PAIR}  # each costs what two frames of a video do
         return list(read_video(as_pictures).pictures)
 
@@ -147,9 +148,8 @@ class FirstFrame(_Pictures):
 
     name = "first_frame"
 
-    def pictures(self, part: dict[str, Any]) -> list[np.ndarray]:
-        if kind_of(part) == "image":
-            return [read_picture(part)]
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """One."""
         return [read_first(part)]
 
 
