@@ -55,7 +55,8 @@ def run(settings: CaptionSettings) -> int:
             say(cluster.connect(settings.resources))
             ledger = Ledger.start()
             look = samples.Look(settings, task, dataset, ledger)
-            answered = samples.ask(samples.read(waiting, _per_block(settings, len(waiting))), look)
+            per_task = cluster.inputs_per_task(len(waiting), settings.resources)
+            answered = samples.ask(samples.read(waiting, per_task), look)
             stream(samples.settle(answered, look, files, lease.token), ledger, len(waiting), counting("samples"))
             tally = ledger.read()
         merged = merge(files, read_samples(settings.input, settings.data))
@@ -121,11 +122,6 @@ def _limited(settings: CaptionSettings) -> Iterator[Line]:
         if index == settings.limit:
             return
         yield line
-
-
-def _per_block(settings: CaptionSettings, count: int) -> int:
-    """Samples that one task looks at: few enough for every core to have work."""
-    return max(1, min(settings.resources.videos_per_task, round(count / (2 * cluster.num_cpus(settings.resources)))))
 
 
 def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally, seconds: float) -> int:

@@ -91,11 +91,11 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return jpeg(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
 
 
-def read(lines: list[Line], per_block: int) -> ray.data.Dataset:
+def read(lines: list[Line], per_task: int) -> ray.data.Dataset:
     """A row a sample; one block for each task that looks at them."""
     rows = [{"key": line.key, "row": line.text.encode()} for line in lines]
     return ray.data.from_arrow(
-        [pa.Table.from_pylist(rows[start : start + per_block], ROWS) for start in range(0, len(rows), per_block)]
+        [pa.Table.from_pylist(rows[start : start + per_task], ROWS) for start in range(0, len(rows), per_task)]
     )
 
 
