@@ -69,10 +69,9 @@ def _flag(path: Path) -> str:
 def _parser(model: type[BaseModel], command: str, leaves: Mapping[Path, FieldInfo]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"main.py {command}",
-        usage=f"main.py {command} --output DIR [--config FILE] [option ...]",
+        usage=f"main.py {command} [--config FILE] [option ...]",
         description=model.__doc__,
-        epilog="Every option can also stand in a --config file (`split: {max_clip_s: 10}`) or in the environment\n"
-        f"({ENVIRONMENT_PREFIX}SPLIT_MAX_CLIP_S=10). Flags win over the environment, the environment over the file.",
+        epilog=_epilog(leaves),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=118),
@@ -91,6 +90,16 @@ def _parser(model: type[BaseModel], command: str, leaves: Mapping[Path, FieldInf
                 options["action"] = "append"
         groups[path[:-1]].add_argument(_flag(path), **options)
     return parser
+
+
+def _epilog(leaves: Mapping[Path, FieldInfo]) -> str:
+    """How else an option can be given, with one of this command's own as the example."""
+    path = max(leaves, key=len)
+    in_file = ": {".join(path) + ": ..." + "}" * (len(path) - 1)
+    return (
+        f"Every option can also stand in a --config file (`{in_file}`) or in the environment\n"
+        f"({ENVIRONMENT_PREFIX}{'_'.join(path).upper()}=...). Flags win over the environment, that over the file."
+    )
 
 
 def _group(model: type[BaseModel], path: Path) -> type[BaseModel]:
@@ -209,7 +218,9 @@ def run(
         return 2
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print("\ninterrupted: what is settled is kept; the same command again continues from there", file=sys.stderr)
+        model, _ = jobs[arguments[0]]
+        kept = "what is settled is kept; the same command again continues from there"
+        print(f"\ninterrupted{f': {kept}' if getattr(model, 'continues', False) else ''}", file=sys.stderr)
         return 128 + number
 
 

@@ -12,7 +12,7 @@ from pipeline import storage
 from pipeline.dry_run import checked, with_stand_ins
 from pipeline.errors import UserError
 from pipeline.interrupts import insisted
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Show, line
 from pipeline.records.books import Books, agree_on_settings, open_books, settings_hash
 from pipeline.records.lease import Lease
 from pipeline.records.tally import Tally
@@ -71,9 +71,9 @@ def assemble(graph: Graph, videos: ray.data.Dataset) -> ray.data.Dataset:
     return graph.settle(clips)  #        CPU  N -> 1     kept | rejected(reason) | failed(error)
 
 
-def stream(settled: ray.data.Dataset, ledger: Ledger, num_videos: int) -> None:
+def stream(settled: ray.data.Dataset, ledger: Ledger, total: int, show: Show = line) -> None:
     """Run the graph to its end; progress goes to stderr."""
-    with Progress(ledger.read, num_videos), insisted():
+    with Progress(ledger.read, total, show), insisted():
         for _ in settled.iter_batches(batch_size=None, prefetch_batches=0):
             pass
 
@@ -84,6 +84,10 @@ def choose_task(settings: CurateSettings) -> Task:
     if annotate.module:
         cluster.ship(load_module(annotate.module))
     chosen = task(annotate.task or ("labels" if annotate.annotator == "labels" else "curate"))
+    if not isinstance(chosen, Task):
+        raise UserError(
+            f"the task {chosen.name!r} has no response model: its answers are no columns; `caption` runs it"
+        )
     if (annotate.annotator == "labels") != (chosen.name == "labels"):
         raise UserError(
             f"annotate.annotator {annotate.annotator} cannot do the task {chosen.name!r}: "

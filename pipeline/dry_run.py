@@ -4,40 +4,60 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.models import standins
-from pipeline.settings import CurateSettings
+from pipeline.settings import CaptionSettings, CurateSettings, ModelSettings, ResourceSettings
 
 if TYPE_CHECKING:
     from pipeline.report import Report
 
-VIDEOS = 3  # unless --limit says otherwise
+Model = TypeVar("Model", bound=ModelSettings)
+VIDEOS = 3  # or samples, unless --limit says otherwise
+VIDEO_PIXELS = 3072 * 28 * 28  # of frame pairs: leaves a quarter of the stand-in's tokens to prompt and answer
 MAX_TOKENS = 640  # random weights fill every string to its bound
 
 
 def with_stand_ins(settings: CurateSettings) -> CurateSettings:
     """The same settings on stand-ins: tiny models, one replica, any machine, a few videos."""
-    annotate = settings.annotate.model_copy(
-        update={
-            "vllm": settings.annotate.vllm.model_copy(
-                update={
-                    "model": str(_stand_in("qwen2.5-vl")),
-                    "max_model_len": min(settings.annotate.vllm.max_model_len, standins.MAX_TOKENS),
-                    "engine_kwargs": {},
-                }
-            ),
-            "max_tokens": max(settings.annotate.max_tokens, MAX_TOKENS),
-        }
-    )
-    anywhere = {"cpu_label_selector": {}, "gpu_label_selector": {}, "accelerator_type": None}
-    few = {"vllm_replicas": 1, "split_tasks": None, "cut_tasks": None, "cpus_per_actor": None}
-    pools = dict.fromkeys(("screen_actors", "embed_actors", "label_actors"))
-    resources = settings.resources.model_copy(update=anywhere | few | pools)
-    update = {"annotate": annotate, "resources": resources, "limit": settings.limit or VIDEOS}
+    update: dict[str, Any] = {
+        "annotate": _model(settings.annotate),
+        "resources": _resources(settings.resources),
+        "limit": settings.limit or VIDEOS,
+    }
     if settings.embed.embedder == "clip":
         update["embed"] = settings.embed.model_copy(update={"clip_model": str(_stand_in("clip"))})
     return settings.model_copy(update=update)
+
+
+def caption_with_stand_ins(settings: CaptionSettings) -> CaptionSettings:
+    """The same for samples, whose videos must fit the stand-in."""
+    pixels = min(settings.video.total_pixels, VIDEO_PIXELS)
+    update = {
+        "video": settings.video.model_copy(update={"total_pixels": pixels}),
+        "annotate": _model(settings.annotate),
+        "resources": _resources(settings.resources),
+        "limit": settings.limit or VIDEOS,
+    }
+    return settings.model_copy(update=update)
+
+
+def _model(settings: Model) -> Model:
+    vllm = settings.vllm.model_copy(
+        update={
+            "model": str(_stand_in("qwen2.5-vl")),
+            "max_model_len": min(settings.vllm.max_model_len, standins.MAX_TOKENS),
+            "engine_kwargs": {},
+        }
+    )
+    return settings.model_copy(update={"vllm": vllm, "max_tokens": max(settings.max_tokens, MAX_TOKENS)})
+
+
+def _resources(settings: ResourceSettings) -> ResourceSettings:
+    anywhere = {"cpu_label_selector": {}, "gpu_label_selector": {}, "accelerator_type": None}
+    few = {"vllm_replicas": 1, "split_tasks": None, "cut_tasks": None, "cpus_per_actor": None}
+    pools = dict.fromkeys(("screen_actors", "embed_actors", "label_actors"))
+    return settings.model_copy(update=anywhere | few | pools)
 
 
 def _stand_in(name: str) -> Path:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 from pipeline.records.tally import Tally
+from pipeline.schema import FAILED
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 60.0
+Show = Callable[[Tally, int, float], str]
 
 
 def line(tally: Tally, num_videos: int, elapsed_s: float) -> str:
@@ -26,6 +28,20 @@ def line(tally: Tally, num_videos: int, elapsed_s: float) -> str:
     return " · ".join(parts)
 
 
+def counting(noun: str) -> Show:
+    """A line for what is either done or failed, e.g. `samples 12/40 · 1 failed · 3.1 a second · 9 s left`."""
+
+    def show(tally: Tally, total: int, elapsed_s: float) -> str:
+        done = sum(tally.clips.values())
+        parts = [f"{noun} {done}/{total}", f"{tally.clips[FAILED]} failed"]
+        if done and elapsed_s > 0:
+            parts.append(f"{done / elapsed_s:.1f} a second")
+            parts.append(f"{duration((total - done) * elapsed_s / done)} left")
+        return " · ".join(parts)
+
+    return show
+
+
 def duration(seconds: float) -> str:
     """42 s, 3 min, 2 h 05 min."""
     if seconds < 90:
@@ -35,10 +51,13 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """A context manager that shows `line` while the work inside it goes on."""
+    """A context manager that shows a line while the work inside it goes on.
 
-    def __init__(self, read: Callable[[], Tally], num_videos: int):
-        self._read, self._num_videos = read, num_videos
+    read: the counts so far. total: of what is counted. show: (counts, total, elapsed seconds) -> the line.
+    """
+
+    def __init__(self, read: Callable[[], Tally], total: int, show: Show = line):
+        self._read, self._total, self._text = read, total, show
         self._terminal = sys.stderr.isatty()
         self._began = time.monotonic()
         self._stop = threading.Event()
@@ -59,7 +78,7 @@ class Progress:
     def _show(self) -> None:
         while not self._stop.wait(TERMINAL_EVERY_S if self._terminal else LOG_EVERY_S):
             try:
-                text = line(self._read(), self._num_videos, time.monotonic() - self._began)
+                text = self._text(self._read(), self._total, time.monotonic() - self._began)
             except Exception:  # the run is ending, or the cluster is busy: the next line may come
                 continue
             start, end = ("\r\033[K", "") if self._terminal else ("", "\n")

@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +49,10 @@ class Report:
             "",
             f"videos   {v['total']}: {v[VIDEO_OK]} ok, {v[VIDEO_NO_CLIPS]} without clips, {v[VIDEO_FAILED]} failed"
             + (f"; {v['duplicates']} named twice" if v["duplicates"] else ""),
-            *_listed("", self.video_errors),
+            *listed(self.video_errors),
             f"clips    {sum(c.values())}: {c[KEPT]} kept, {c[REJECTED]} rejected, {c[FAILED]} failed",
-            *_listed("rejected: ", self.reasons),
-            *_listed("failed: ", self.errors),
+            *listed(self.reasons, "rejected: "),
+            *listed(self.errors, "failed: "),
         ]
         if self.labels:
             name, counts = self.labels
@@ -66,8 +67,7 @@ class Report:
             f"output   {storage.shown(self.output)}",
             f"read it  {_how_to_read(storage.shown(self.output), list(self.labels[:1] if self.labels else []))}",
         ]
-        lines += [f"PROBLEM  {problem}" for problem in [*self.problems, *filter(None, [self.too_many_failed])]]
-        return "\n".join(lines)
+        return "\n".join([*lines, *problem_lines(*self.problems, self.too_many_failed)])
 
 
 def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally, task: Task, seconds: float) -> Report:
@@ -76,8 +76,6 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
     counts = tables.clip_counts(settings.output)
     statuses, video_errors = _videos(settings.output, {ref.video_id for ref in found.videos})
     failed, total = statuses[VIDEO_FAILED], len(found.videos)
-    limit = settings.max_failed_fraction
-    too_many = f"{failed} of {total} videos failed, more than --max-failed-fraction {limit:g}"
     report = Report(
         output=settings.output,
         dry_run=settings.dry_run,
@@ -91,14 +89,7 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
         errors=dict(counts[FAILED].most_common(TOP)),
         video_errors=dict(video_errors.most_common(TOP)),
         labels=_labels(settings.output, task),
-        stages={
-            stage: {
-                "rows": tally.rows[stage],
-                "busy_seconds": round(tally.seconds[stage], 2),
-                "nodes": len(tally.nodes[stage]),
-            }
-            for stage in tally.rows
-        },
+        stages=stage_counts(tally),
         this_run={
             "seconds": round(seconds, 1),
             "videos": num_waiting,
@@ -108,7 +99,7 @@ def close(settings: CurateSettings, found: Found, num_waiting: int, tally: Tally
             "realtime_factor": round(tally.decoded_s / seconds, 2),
         },
         problems=problems,
-        too_many_failed=too_many if failed > limit * total else None,
+        too_many_failed=too_many(failed, total, "videos", settings.max_failed_fraction),
     )
     storage.write(
         storage.join(settings.output, "run", "summary.json"), json.dumps(_document(report), indent=2).encode()
@@ -146,8 +137,33 @@ def _labels(root: str, task: Task) -> tuple[str, dict[str, int]] | None:
     return (name, dict(counts.most_common(TOP))) if counts else None
 
 
-def _listed(prefix: str, counts: dict[str, int]) -> list[str]:
+def listed(counts: Mapping[str, int], prefix: str = "") -> list[str]:
+    """Counts of anything as lines of a summary."""
     return [f"         {prefix}{count} {what}" for what, count in counts.items()]
+
+
+def problem_lines(*problems: str | None) -> list[str]:
+    """What is wrong as a summary's last lines."""
+    return [f"PROBLEM  {problem}" for problem in problems if problem]
+
+
+def too_many(failed: int, total: int, noun: str, limit: float) -> str | None:
+    """The problem, if there is one, that more than a fraction (0-1) failed."""
+    if failed <= limit * total:
+        return None
+    return f"{failed} of {total} {noun} failed, more than --max-failed-fraction {limit:g}"
+
+
+def stage_counts(tally: Tally) -> dict[str, dict[str, float]]:
+    """Rows, busy seconds and number of nodes of each stage."""
+    return {
+        stage: {
+            "rows": tally.rows[stage],
+            "busy_seconds": round(tally.seconds[stage], 2),
+            "nodes": len(tally.nodes[stage]),
+        }
+        for stage in tally.rows
+    }
 
 
 def _how_to_read(output: str, columns: list[str]) -> str:

@@ -4,7 +4,7 @@ A field's description states its unit. `affects results` is the rule for resumin
 OPERATIONAL (where to run, how fast), and nothing else.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -147,7 +147,18 @@ class OpenAISettings(Group):
     """longest wait for one answer (seconds)"""
 
 
-class AnnotateSettings(Group):
+class ModelSettings(Group):
+    """How a vision-language model is asked."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    """sampling temperature of vllm and openai (0: greedy)"""
+    max_tokens: int = Field(default=256, ge=1)
+    """longest answer (tokens)"""
+    vllm: VllmSettings = VllmSettings()
+    openai: OpenAISettings = OpenAISettings()
+
+
+class AnnotateSettings(ModelSettings):
     """Who describes a clip, and what is asked."""
 
     annotator: Literal["labels", "vllm", "openai"] = "labels"
@@ -156,14 +167,15 @@ class AnnotateSettings(Group):
     """a registered task (`main.py tasks` lists them); by default `labels` for the labels annotator, else `curate`"""
     module: str | None = None
     """a Python file of your own that registers tasks"""
-    temperature: float = Field(default=0.0, ge=0)
-    """sampling temperature of vllm and openai (0: greedy)"""
-    max_tokens: int = Field(default=256, ge=1)
-    """longest answer (tokens)"""
     top_k: int = Field(default=3, ge=1, le=20)
     """labels a clip gets from the labels annotator (count)"""
-    vllm: VllmSettings = VllmSettings()
-    openai: OpenAISettings = OpenAISettings()
+
+
+class AskSettings(ModelSettings):
+    """Who answers for a sample."""
+
+    annotator: Literal["vllm", "openai"] = "vllm"
+    """vllm: a vision-language model here; openai: one behind an HTTP endpoint"""
 
 
 class EmbedSettings(Group):
@@ -216,9 +228,17 @@ class ResourceSettings(Group):
     """clips that a classifier or embedder takes at once (count)"""
 
 
+MAX_FAILED_FRACTION: Any = Field(
+    default=0.05,
+    json_schema_extra=OPERATIONAL,
+    description="exit code 1 when more than this fraction of what goes in failed (0-1)",
+)
+
+
 class RunSettings(Group):
     """What goes in, where it goes, and when the run counts as failed."""
 
+    continues: ClassVar[bool] = True  # stopped, it goes on from there when started again
     input: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
     """a file, folder, glob, s3:// or other fsspec URI, or parquet shards (hf://... works); may be given again"""
     input_list: list[str] = Field(default=[], json_schema_extra=OPERATIONAL)
@@ -227,12 +247,107 @@ class RunSettings(Group):
     """folder or URI to write to; the same folder again continues where the last run stopped"""
     limit: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
     """take only the first so many videos (count)"""
-    max_failed_fraction: Probability = Field(default=0.05, json_schema_extra=OPERATIONAL)
-    """exit code 1 when more than this fraction of the videos failed (0-1)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
     retry_failed: bool = Field(default=False, json_schema_extra=OPERATIONAL)
     """open videos again that failed in an earlier run"""
     dry_run: bool = False
     """run the same graph on tiny random stand-ins for the models, on a few videos, and say what was checked"""
+
+
+class DataSettings(Group):
+    """The samples: a JSON object on each line."""
+
+    path_key: str = "path"
+    """the field that holds the path or URI of a sample's video or picture; samples without it are text only"""
+    id_key: str | None = None
+    """the field that tells samples apart (by default their whole content does)"""
+    output_key: str = "output"
+    """the field that the answer is written to"""
+    dataset: str | None = None
+    """how samples are shown to the model, in place of what the task says (`main.py tasks` lists the datasets)"""
+    resume: bool = Field(default=True, json_schema_extra=OPERATIONAL)
+    """continue where an earlier run stopped; without it, what that wrote for this task is removed first"""
+    shards: int = Field(default=2, ge=1, json_schema_extra=OPERATIONAL)
+    """shards written at the same time, each by a worker of its own (count)"""
+
+
+class VideoSettings(Group):
+    """How much of a video a model sees. However long it is, it is brought down to this."""
+
+    fps: float = Field(default=2.0, gt=0)
+    """frames taken from each second, evenly over the whole video (frames a second)"""
+    min_frames: int = Field(default=4, ge=2)
+    """... but at least so many, where there are so many (count)"""
+    max_frames: int = Field(default=64, ge=2)
+    """... and at most so many (count)"""
+    min_pixels: int = Field(default=64 * 28 * 28, ge=28 * 28)
+    """smaller frames are enlarged to this (pixels a frame; 28 x 28 pixels of two frames are a token of Qwen2.5-VL)"""
+    max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)
+    """larger frames are made smaller (pixels a frame)"""
+    total_pixels: int = Field(default=3072 * 28 * 28, ge=4 * 28 * 28)
+    """a whole sample (pixels of frame pairs or pictures, so 28 x 28 for a token): they get smaller first, then fewer"""
+
+
+class CaptionSettings(Group):
+    """Any task over JSONL samples: whole videos, pictures or texts in, one answer a sample out."""
+
+    continues: ClassVar[bool] = True
+    input: str
+    """a .jsonl file or URI, a sample on each line: {"path": "a.mp4", ...}; relative paths are relative to it"""
+    output: str = Field(json_schema_extra=OPERATIONAL)
+    """folder or URI to write output.TASK.jsonl to; the same command again continues where the last run stopped"""
+    task: str
+    """a registered task (`main.py tasks` lists them)"""
+    module: str | None = None
+    """a Python file of your own that registers tasks or datasets"""
+    limit: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
+    """take only the first so many samples (count)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
+    retry_failed: bool = Field(default=False, json_schema_extra=OPERATIONAL)
+    """ask again about samples that failed in an earlier run"""
+    dry_run: bool = False
+    """run the same graph on a tiny random stand-in for the model, on a few samples"""
+    data: DataSettings = DataSettings()
+    video: VideoSettings = VideoSettings()
+    annotate: AskSettings = AskSettings()
+    resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
+
+
+class SummarizeSettings(Group):
+    """Labels for every 30 seconds of videos and pictures, in one JSONL file."""
+
+    uris: list[str] = []
+    """files, folders, globs or URIs, separated by commas; may be given again"""
+    uri_file: list[str] = []
+    """a .txt, .csv or .jsonl file with a path on each line (csv, jsonl: in `path`); may be given again"""
+    output: str
+    """the .jsonl file or URI to write; what cannot be read goes into .errors.jsonl beside it"""
+    model: str = "efficientnet"
+    """efficientnet (embedded), resnet50 (torchvision's weights), or a class of your own: FILE.py:CLASS"""
+    weights: str | None = None
+    """a local file with the weights of resnet50 (by default torchvision's cache, else its download)"""
+    top_k: int = Field(default=3, ge=1, le=20)
+    """labels taken from each frame (count)"""
+    clip_s: float = Field(default=30.0, gt=0)
+    """length of a clip (seconds); a picture counts as one clip"""
+    frame_every_sec: float = Field(default=2.0, gt=0)
+    """distance between the frames that are looked at (seconds)"""
+    num_gpu_actors: int | None = Field(default=None, ge=0)
+    """classifiers with a GPU each (count; by default one for every GPU; 0: on CPUs)"""
+    batch_size: int = Field(default=16, ge=1)
+    """clips that a classifier takes at once (count)"""
+    read_parallelism: int | None = Field(default=None, ge=1)
+    """tasks that read videos at the same time (count; by default as many as there is room for)"""
+    max_failed_fraction: Probability = MAX_FAILED_FRACTION
+    source: SourceSettings = SourceSettings()
+    resources: ResourceSettings = ResourceSettings()
+
+
+class TasksSettings(Group):
+    """The registered tasks with the fields of their answers, and the datasets."""
+
+    module: str | None = None
+    """a Python file of your own that registers tasks or datasets"""
 
 
 class CurateSettings(RunSettings):
@@ -252,6 +367,7 @@ class CurateSettings(RunSettings):
 class PlanSettings(CurateSettings):
     """What a curate run with the same options would do, need and cost, and why it would fail. Starts nothing."""
 
+    continues: ClassVar[bool] = False
     output: str = Field(default="out", json_schema_extra=OPERATIONAL)
     """where the run would write to"""
     prices: str | None = Field(default=None, json_schema_extra=OPERATIONAL)

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
@@ -76,26 +78,68 @@ def read(uri: str) -> bytes | None:
 
 
 def write(uri: str, data: bytes) -> None:
-    """Write the whole file or nothing: readers never see a part of it, and writing again replaces it.
+    """Write the whole file or nothing: readers never see a part of it, and writing again replaces it."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with writing(uri) as file:
+            file.write(data)
+    else:
+        fs.pipe_file(path, data)  # object stores put an object atomically
 
-    Object stores put an object atomically; on a local disk a temporary file is renamed, after it reached the disk.
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[BinaryIO]:
+    """A file that appears whole when the block ends well, and not at all otherwise. It may be larger than memory.
+
+    On a local disk a temporary file is renamed, after it reached the disk; elsewhere one is uploaded.
     """
     fs, path = filesystem(uri)
-    if not isinstance(fs, LocalFileSystem):
-        fs.pipe_file(path, data)
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
+    folder = os.path.dirname(path) if isinstance(fs, LocalFileSystem) else tempfile.gettempdir()
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if isinstance(fs, LocalFileSystem):
+            os.replace(temporary, path)
+        else:
+            fs.put_file(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def check_writable(folder: str) -> None:
+    """Raise UserError when nothing can be written there. A bucket is written to; of a local folder, the nearest parent
+    that exists is."""
+    try:
+        if is_remote(folder):
+            probe = join(folder, "run", f".probe-{uuid.uuid4().hex}")
+            write(probe, b"")
+            remove(probe)
+        else:
+            parent = Path(local_path(folder))
+            while not parent.exists():
+                parent = parent.parent
+            with tempfile.TemporaryFile(dir=parent):
+                pass
+    except Exception as error:  # storage clients have errors of their own, without a common base
+        raise UserError(f"--output {folder}: cannot be written: {one_line(error, 160)}") from error
+
+
+def append(uri: str, data: bytes) -> None:
+    """Add to the end of a file that nobody else writes to. Object stores cannot: there it is written anew."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "ab") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    else:
+        fs.pipe_file(path, (read(uri) or b"") + data)
 
 
 def remove(uri: str) -> None:

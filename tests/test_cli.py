@@ -4,10 +4,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from pipeline import cli
 from pipeline.errors import UserError
-from pipeline.settings import CurateSettings
+from pipeline.settings import CurateSettings, SummarizeSettings
 
 OUT = ["--output", "out"]
 
@@ -164,13 +165,27 @@ def test_help_has_every_knob_with_its_description_and_default(capsys: pytest.Cap
         assert f"{description} [{shown}]" in words, flag
 
 
-def run(capsys: pytest.CaptureFixture[str], job: Any, *arguments: str) -> tuple[int, str, str]:
+def run(
+    capsys: pytest.CaptureFixture[str], job: Any, *arguments: str, model: type[BaseModel] = CurateSettings
+) -> tuple[int, str, str]:
     sys.modules["a_job"] = ModuleType("a_job")
     sys.modules["a_job"].run = job  # type: ignore[attr-defined]
-    code = cli.run({"curate": (CurateSettings, "a_job")}, arguments)
+    code = cli.run({"curate": (model, "a_job")}, arguments)
     del sys.modules["a_job"]
     shown = capsys.readouterr()
     return code, shown.out, shown.err
+
+
+def test_an_interrupted_job_says_whether_it_continues(capsys: pytest.CaptureFixture[str]) -> None:
+    def job(settings: Any) -> int:
+        raise KeyboardInterrupt(15)
+
+    needed = ("curate", "--input=a", "--output=b")
+    assert run(capsys, job, *needed)[::2] == (
+        143,
+        "\ninterrupted: what is settled is kept; the same command again continues from there\n",
+    )
+    assert run(capsys, job, *needed[:1], *needed[2:], model=SummarizeSettings)[::2] == (143, "\ninterrupted\n")
 
 
 def test_run_gives_the_settings_to_the_job_and_its_code_back(capsys: pytest.CaptureFixture[str]) -> None:

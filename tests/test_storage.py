@@ -147,3 +147,12 @@ def test_shown_is_relative_in_the_working_folder_only(tmp_path: Path, monkeypatc
     assert storage.shown(str(tmp_path / "work/out")) == "out"
     assert storage.shown(str(tmp_path / "workshop")) == str(tmp_path / "workshop")
     assert storage.shown("s3://bucket/out") == "s3://bucket/out"
+
+
+def test_where_nothing_can_be_written_is_told_in_a_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for folder in (f"{tmp_path}/file", f"{tmp_path}/file/below", "/proc/none"):
+        with pytest.raises(UserError, match=f"--output {folder}: cannot be written"):
+            storage.check_writable(folder)
+    storage.check_writable(f"{tmp_path}/not/yet/there")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

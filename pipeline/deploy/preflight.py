@@ -1,17 +1,14 @@
 """What else would make a run fail: versions, credentials, models, an output that cannot be written."""
 
 import os
-import tempfile
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from pipeline import storage
 from pipeline.deploy.files import REQUIREMENTS, check_files
 from pipeline.deploy.image import check_image, requirements
-from pipeline.errors import one_line
+from pipeline.errors import UserError, one_line
 from pipeline.settings import CurateSettings
 
 HUB = os.environ.get("HF_ENDPOINT")  # None is the hub
@@ -103,18 +100,9 @@ def _weights(files: Mapping[str, int]) -> int:
 
 
 def output(output: str) -> list[str]:
-    """Whether the output can be written to: a bucket by writing, a folder by its nearest existing parent."""
+    """Whether the output can be written to."""
     try:
-        if storage.is_remote(output):
-            probe = storage.join(output, "run", f".plan-{uuid.uuid4().hex}")
-            storage.write(probe, b"")
-            storage.remove(probe)
-        else:
-            parent = Path(storage.local_path(output))
-            while not parent.exists():
-                parent = parent.parent
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-    except Exception as error:  # storage clients have errors of their own, without a common base
-        return [f"--output {output}: cannot be written: {one_line(error, 160)}"]
+        storage.check_writable(output)
+    except UserError as error:
+        return [str(error)]
     return []

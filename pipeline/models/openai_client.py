@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from openai import APIConnectionError, OpenAI, OpenAIError
 
 from pipeline.errors import one_line
-from pipeline.models.vlm import Answer, judge, openai_messages
-from pipeline.settings import AnnotateSettings
+from pipeline.models.vlm import Answer, Reply, judge, openai_messages
+from pipeline.settings import ModelSettings
 from pipeline.tasks import Task
 
 
@@ -38,12 +39,24 @@ class RateLimit:
             self._sleep(at - now)
 
 
-class OpenAIAnnotator:
-    """Frames of clips -> answers, several requests at once; each answer stays with the clip it was asked for."""
+@dataclass(frozen=True)
+class Request:
+    """What is asked, in OpenAI's form. key: travels as X-Client-Request-Id, so that the endpoint's log can be joined
+    with the tables."""
 
-    def __init__(self, task: Task, settings: AnnotateSettings, api_key: str):
+    key: str
+    messages: list[dict[str, Any]]
+
+
+class Endpoint:
+    """Requests -> replies, several under way at once; each reply stays with the request it was given to.
+
+    schema: the answer's name and JSON schema, or None for free text.
+    """
+
+    def __init__(self, settings: ModelSettings, api_key: str, schema: tuple[str, dict[str, Any]] | None):
         endpoint = settings.openai
-        self._task, self._settings = task, settings
+        self._settings = settings
         self._client = OpenAI(
             base_url=endpoint.base_url,
             api_key=api_key,
@@ -52,29 +65,27 @@ class OpenAIAnnotator:
         )
         self._limit = RateLimit(endpoint.requests_per_minute)
         self._pool = ThreadPoolExecutor(endpoint.max_concurrency)
-        self._format = {
-            "type": "json_schema",
-            "json_schema": {"name": task.name, "schema": task.json_schema(), "strict": True},
-        }
+        self._options: dict[str, Any] = {}
+        if schema:
+            name, content = schema
+            described = {"name": name, "schema": content, "strict": True}
+            self._options["response_format"] = {"type": "json_schema", "json_schema": described}
         self.name = f"openai:{endpoint.model}"
 
-    def __call__(self, clips: list[tuple[str, list[bytes]]]) -> list[Answer]:
-        """(clip_id, JPEG frames) of each clip -> its answer, in the same order. A request that fails is an error
-        answer; the clip_id travels as X-Client-Request-Id, so the endpoint's log can be joined with the tables."""
-        return list(self._pool.map(lambda clip: self._ask(*clip), clips))
+    def __call__(self, requests: Iterable[Request]) -> list[Reply]:
+        """The replies, in the same order. A request that fails is a reply with an error."""
+        return list(self._pool.map(self._ask, requests))
 
-    def _ask(self, clip_id: str, frames: list[bytes]) -> Answer:
+    def _ask(self, request: Request) -> Reply:
         try:
-            reply = self._complete(clip_id, frames)
+            reply = self._complete(request)
             usage = reply.usage
             text = reply.choices[0].message.content if reply.choices else None
         except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
-            return Answer(error=f"the endpoint failed: {one_line(error, 300)}")
-        return judge(
-            self._task, text, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None
-        )
+            return Reply(error=f"the endpoint failed: {one_line(error, 300)}")
+        return Reply(text, None, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None)
 
-    def _complete(self, clip_id: str, frames: list[bytes]) -> Any:
+    def _complete(self, request: Request) -> Any:
         """One request, tried again after a timeout, a lost connection, a 408, 409, 429 or 5xx answer. Every try is
         counted by the rate limit: a client that retries by itself turns a 429 into a storm of them."""
         for attempt in range(self._settings.openai.max_retries + 1):
@@ -82,17 +93,31 @@ class OpenAIAnnotator:
             try:
                 return self._client.chat.completions.create(
                     model=self._settings.openai.model,
-                    messages=openai_messages(self._task, frames),  # type: ignore[arg-type]
-                    response_format=self._format,  # type: ignore[arg-type]
+                    messages=request.messages,  # type: ignore[arg-type]
                     temperature=self._settings.temperature,
                     max_tokens=self._settings.max_tokens,
-                    extra_headers={"X-Client-Request-Id": clip_id},
+                    extra_headers={"X-Client-Request-Id": request.key},
+                    **self._options,
                 )
             except OpenAIError as error:
                 if attempt == self._settings.openai.max_retries or not _is_passing(error):
                     raise
                 time.sleep(_pause_s(error, attempt))
         raise AssertionError("unreachable")
+
+
+class OpenAIAnnotator:
+    """Frames of clips -> answers."""
+
+    def __init__(self, task: Task, settings: ModelSettings, api_key: str):
+        self._task = task
+        self._endpoint = Endpoint(settings, api_key, (task.name, task.json_schema()))
+        self.name = self._endpoint.name
+
+    def __call__(self, clips: list[tuple[str, list[bytes]]]) -> list[Answer]:
+        """(clip_id, JPEG frames) of each clip -> its answer, in the same order."""
+        requests = [Request(clip_id, openai_messages(self._task, frames)) for clip_id, frames in clips]
+        return [judge(self._task, reply) for reply in self._endpoint(requests)]
 
 
 def _is_passing(error: OpenAIError) -> bool:

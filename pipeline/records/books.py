@@ -45,8 +45,7 @@ class Books:
             tables.write_part(tables.videos_folder(self.root), table, "video_id")
 
 
-def _settings_location(root: str) -> str:
-    return storage.join(root, "run", "settings.json")
+SETTINGS = "settings.json"
 
 
 def settings_hash(result_settings: dict[str, Any]) -> str:
@@ -54,27 +53,30 @@ def settings_hash(result_settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(result_settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def agree_on_settings(root: str, result_settings: dict[str, Any], all_settings: dict[str, Any]) -> None:
-    """Write run/settings.json, unless the folder was begun with others. Raises UserError as check_settings does."""
-    check_settings(root, result_settings)
+def agree_on_settings(
+    root: str, result_settings: dict[str, Any], all_settings: dict[str, Any], name: str = SETTINGS
+) -> None:
+    """Write run/settings.json (or `name`), unless the folder was begun with others. Raises UserError as check_settings
+    does."""
+    check_settings(root, result_settings, name)
     document = {"settings_hash": settings_hash(result_settings), "results": result_settings, "all": all_settings}
-    storage.write(_settings_location(root), json.dumps(document, indent=2, sort_keys=True).encode())
+    storage.write(storage.join(root, "run", name), json.dumps(document, indent=2, sort_keys=True).encode())
 
 
-def check_settings(root: str, result_settings: dict[str, Any]) -> None:
+def check_settings(root: str, result_settings: dict[str, Any], name: str = SETTINGS) -> None:
     """Hold these settings against the ones that the folder was begun with, if it was.
 
     Raises UserError naming the keys that differ: a table must not mix clips that were made in different ways.
     """
-    data = storage.read(_settings_location(root))
+    data = storage.read(storage.join(root, "run", name))
     if data is None:
         if next(iter(storage.find(storage.join(root, "tables"), ".parquet")), None):
-            raise UserError(f"{root} has tables but no run/settings.json: choose another --output")
+            raise UserError(f"{root} has tables but no run/{name}: choose another --output")
         return
     try:
         begun = _flat(json.loads(data)["results"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{root}/run/settings.json is damaged: choose another --output") from error
+        raise UserError(f"{root}/run/{name} is damaged: choose another --output") from error
     _refuse_changes(root, begun, _flat(json.loads(json.dumps(result_settings))))
 
 

@@ -58,7 +58,8 @@ class Lease:
     """Holds an output folder while the run lives; a context manager.
 
     A dead run's lease is taken over: at once when its process was on this machine and is gone, else after SILENCE_S
-    without a sign of life (watched, not compared with this machine's clock). Raises UserError while the holder lives.
+    without a sign of life (watched, not compared with this machine's clock). Raises UserError while the holder lives,
+    and for a folder that cannot be written.
     """
 
     def __init__(self, root: str):
@@ -69,6 +70,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
+        storage.check_writable(self._root)
         await_silence(self._root)
         self._write()
         self._thread.start()

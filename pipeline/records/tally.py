@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """videos by status; clips by verdict; rows, busy seconds and the nodes (Ray's ids) they ran on by stage."""
+    """videos by status; clips by verdict; tokens read and written (`input`, `output`); by stage rows, busy seconds and
+    the nodes (Ray's ids) they ran on."""
 
     videos: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
     found: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

@@ -1,6 +1,8 @@
 """Open referenced videos, one after the other, as something a decoder can read."""
 
 import io
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import groupby
@@ -26,6 +28,27 @@ def open_videos(refs: list[VideoRef], video_column: str) -> Iterator[tuple[Video
                 yield ref, lambda ref=ref: _file(ref)
         else:
             yield from _rows(path, row_group, members, video_column)
+
+
+def open_file(uri: str) -> Opener:
+    """The opener of a single file that is no row of a shard."""
+    return lambda: _file(VideoRef("", uri, uri))
+
+
+@contextmanager
+def local_file(opener: Opener) -> Iterator[str]:
+    """What an opener opens as a local path, copied to this machine for as long as the block lasts where it must be."""
+    with opener() as source:
+        if isinstance(source, str):
+            yield source
+            return
+        with tempfile.NamedTemporaryFile(prefix="cutroom-") as copy:
+            try:
+                shutil.copyfileobj(source, copy)
+            except Exception as error:  # storage clients have errors of their own, without a common base
+                raise BadVideo(f"reading stopped: {one_line(error)}") from error
+            copy.flush()
+            yield copy.name
 
 
 def _rows(path: str, row_group: int, refs: list[VideoRef], video_column: str) -> Iterator[tuple[VideoRef, Opener]]:

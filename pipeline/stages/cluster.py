@@ -90,6 +90,12 @@ def _counted(resources: ResourceSettings) -> float:
     )
 
 
+def inputs_per_task(count: int, resources: ResourceSettings) -> int:
+    """Of so many videos or samples, how many one task opens: few enough for every core to have work."""
+    cores = num_cpus(resources) or resources.split_tasks or 1
+    return min(resources.videos_per_task, max(1, round(count / (2 * cores))))
+
+
 def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:
     """The arguments of a map operator that reserves so many CPUs where the settings want CPU work to run."""
     return {"num_cpus": cpus, **label_selector(resources.cpu_label_selector)}

@@ -141,9 +141,8 @@ class Graph:
         )
 
     def _blocks(self, refs: Sequence[VideoRef]) -> Iterator[list[VideoRef]]:
-        """References grouped into tasks: few enough for every core to have work, shard rows kept together."""
-        wide = max(1, round(len(refs) / (2 * (cluster.num_cpus(self._resources) or self._resources.split_tasks or 1))))
-        files_per_task = min(self.settings.resources.videos_per_task, wide)
+        """References grouped into tasks, shard rows kept together."""
+        files_per_task = cluster.inputs_per_task(len(refs), self._resources)
         for (_, row_group), group in groupby(
             refs, key=lambda r: (r.path if r.row_group is not None else "", r.row_group)
         ):

@@ -32,6 +32,7 @@ class _Ledger:
     def __init__(self) -> None:
         self._tally = Tally()
         self._open: dict[str, list[str]] = {}
+        self._ranks = 0
 
     def begin(self, video_id: str, node: str) -> tuple[int, int]:
         """A task is about to open this video; returns how often it was begun without an end on nodes that still live,
@@ -58,6 +59,13 @@ class _Ledger:
 
     def settled(self, verdicts: dict[str, int]) -> None:
         self._tally.clips.update(verdicts)
+
+    def tokens(self, tokens: dict[str, int]) -> None:
+        self._tally.tokens.update(tokens)
+
+    def rank(self) -> int:
+        self._ranks += 1
+        return self._ranks - 1
 
     def read(self) -> Tally:
         return self._tally
@@ -94,6 +102,14 @@ class Ledger:
     def settled(self, rows: Iterable[dict[str, Any]]) -> None:
         """These rows were written to the clips table."""
         self.actor.settled.remote(dict(Counter(row["verdict"] for row in rows)))
+
+    def tokens(self, **tokens: int) -> None:
+        """A model read (`input`) and wrote (`output`) so many tokens."""
+        self.actor.tokens.remote(tokens)
+
+    def rank(self) -> int:
+        """A number, from 0, that nobody else is given in this run."""
+        return ray.get(self.actor.rank.remote())
 
     @contextmanager
     def busy(self, stage: str, rows: int) -> Iterator[None]:

@@ -22,7 +22,7 @@ from ray.llm._internal.batch.stages.base import StatefulStageUDF
 from pipeline import curate
 from pipeline.dry_run import _stand_in
 from pipeline.settings import AnnotateSettings, CurateSettings, QualitySettings, ResourceSettings, VllmSettings
-from pipeline.stages import vllm
+from pipeline.stages import engine
 from pipeline.stages.ledger import Ledger
 
 ANSWER = {"category": "nature", "is_safe": True, "description": "d", "visual_quality": "high"}
@@ -63,7 +63,7 @@ def with_engine(build: Callable[..., Any]) -> Callable[..., Any]:
 
     def built(config: Any, **arguments: Any) -> Any:
         processor = build(config, **{**arguments, "preprocess": request})
-        stage = processor.get_stage_by_name(vllm.ENGINE_STAGE)
+        stage = processor.get_stage_by_name(engine.ENGINE_STAGE)
         stage.fn = Engine
         return processor
 

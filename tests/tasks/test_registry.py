@@ -114,6 +114,7 @@ def test_the_json_schema_is_made_anew_each_time() -> None:
         ("a\nb", False),
         ("a\tb", False),
         ("a\x00b", False),
+        ("a\ud800b", False),
     ],
 )
 def test_free_strings_hold_what_any_json_parser_takes(text: str, valid: bool) -> None:
@@ -201,3 +202,36 @@ def test_curate_rejects_what_is_not_safe() -> None:
 def test_curate_takes_no_answer_of_the_wrong_type(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"the answer is not valid: {next(iter(change))}"):
         task("curate").parse(json.dumps({**GOOD, **change}))
+
+
+def test_a_class_or_a_name_and_a_class_is_a_task() -> None:
+    @register_task
+    class Mine:
+        name = "mine"
+        dataset_name = "text"
+
+        def build_messages(self, sample: dict) -> list[dict]:
+            return [{"role": "user", "content": "?"}]
+
+        def parse(self, text: str, sample: dict) -> str:
+            return text
+
+    again = register_task("other")(type("Other", (Mine,), {}))
+    assert (task("mine").name, task("other").name) == ("mine", "other")
+    assert isinstance(task("other"), again)
+    with pytest.raises(UserError, match="'curate' is registered twice"):
+        register_task("curate")(type("Third", (Mine,), {}))
+    with pytest.raises(UserError, match="task 'bare' has no dataset_name"):
+        register_task("bare")(type("Bare", (), {}))
+    with pytest.raises(UserError, match="a name is letters"):
+        register_task("../out")(type("Path", (Mine,), {}))
+
+
+def test_tasks_of_curate_are_tasks_over_samples() -> None:
+    (message,) = task("curate").build_messages({"path": "a.mp4"})
+    assert message["content"][0] == {"type": "video", "video": "a.mp4"}
+    (message,) = task("curate").build_messages({"path": "a.JPG"})
+    assert message["content"][0] == {"type": "image", "image": "a.JPG"}
+    (message,) = task("describe").build_messages({"prompt": "Why?"})
+    assert message["content"] == [{"type": "text", "text": "Why?"}]
+    assert task("curate").parse(json.dumps(GOOD), {"path": "a.mp4"}).category == "sports"

@@ -1,0 +1,204 @@
+"""The operators of `caption`: samples are looked at ahead of the model, asked about, and settled in shards."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray.data
+from pydantic import BaseModel
+from ray.data import ActorPoolStrategy
+
+from pipeline import tasks
+from pipeline.errors import BadVideo
+from pipeline.models.vlm import Chat, Reply, filled
+from pipeline.records.shards import ERROR, Files, Shard
+from pipeline.settings import CaptionSettings
+from pipeline.sources.samples import KEY, Line, located
+from pipeline.stages import cluster
+from pipeline.stages.engine import Engine, replies
+from pipeline.stages.ledger import Ledger
+from pipeline.tasks.datasets import LlmInput, kind_of
+from pipeline.video.frames import jpeg
+
+JPEG_QUALITY = 90  # of the pictures that an endpoint is sent (1-100)
+MAX_ENGINE_BYTES = 256e6  # pictures handed to an engine at once, all its requests together (bytes)
+ROWS = pa.schema({"key": pa.string(), "row": pa.binary()})
+ASKED = pa.schema({"key": pa.string(), "row": pa.binary(), "messages": pa.binary(), "error": pa.string()})
+
+
+@dataclass(frozen=True)
+class Look:
+    """A sample -> what its dataset shows of it. ValueError or BadVideo say why it cannot be shown."""
+
+    settings: CaptionSettings
+    task: Any
+    dataset: type
+    ledger: Ledger
+
+    @cached_property
+    def _made(self) -> Any:
+        is_local = self.settings.annotate.annotator == "vllm"
+        chat = Chat(self.settings.annotate.vllm.model) if is_local else None
+        return self.dataset(self.task, chat, self.settings.video)
+
+    def __call__(self, key: str, row: bytes) -> LlmInput:
+        """For the engine."""
+        return self._watched(key, lambda: self._made(key, self._sample(row))["llm_input"])
+
+    def messages(self, key: str, row: bytes) -> list[dict[str, Any]]:
+        """For an endpoint: pictures as JPEG, a video as its frames."""
+
+        def look() -> list[dict[str, Any]]:
+            messages, images, videos = self._made.look(self._sample(row))
+            waiting = {"image": iter([[image] for image in images]), "video": iter([v.pictures for v in videos])}
+            media = [
+                [_jpeg(picture) for picture in next(waiting[kind])]
+                for message in messages
+                if isinstance(message["content"], list)
+                for kind in (kind_of(part) for part in message["content"])
+                if kind
+            ]
+            return filled(messages, media)
+
+        return self._watched(key, look)
+
+    def _sample(self, row: bytes) -> dict[str, Any]:
+        return located(json.loads(row), self.settings.data.path_key, self.settings.input)
+
+    def _watched(self, key: str, look: Any) -> Any:
+        try:
+            self.ledger.begin(key)
+            with self.ledger.busy("look", 1):
+                return look()
+        except (BadVideo, ValueError):
+            raise
+        except Exception as error:  # a user's task or dataset may raise anything; the sample fails with it
+            raise ValueError(f"{type(error).__name__}: {error}"[:500]) from error
+        finally:
+            self.ledger.end(key, "looked", None)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    return jpeg(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
+
+
+def read(lines: list[Line], per_task: int) -> ray.data.Dataset:
+    """A row a sample; one block for each task that looks at them."""
+    rows = [{"key": line.key, "row": line.text.encode()} for line in lines]
+    return ray.data.from_arrow(
+        [pa.Table.from_pylist(rows[start : start + per_task], ROWS) for start in range(0, len(rows), per_task)]
+    )
+
+
+def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
+    """1 -> 1: samples -> replies. CPU tasks look; then vLLM on GPUs, or one actor that waits for an endpoint."""
+    settings, resources = look.settings, look.settings.resources
+    response = getattr(look.task, "response", None)
+    schema = tasks.json_schema(response) if response is not None else None
+    place = cluster.on_cpu_nodes(resources, resources.cpus_per_split)  # decoding is the heaviest CPU work by far
+    if settings.annotate.annotator == "vllm":
+        bytes_each = 3 * 2 * settings.video.total_pixels  # uint8 RGB, two frames a step of time
+        engine = Engine(
+            settings.annotate,
+            resources,
+            look=look,
+            place=place,
+            schema=schema,
+            limits={"image": settings.video.max_frames, "video": 1},
+            rows_at_once=max(1, min(resources.vllm_batch_size, int(MAX_ENGINE_BYTES / bytes_each))),
+        )
+        return engine(samples)
+    from pipeline.stages.endpoint import AskSamples  # its client takes seconds to import
+
+    prepared = samples.map_batches(Prepare(look), batch_size=None, batch_format="pyarrow", **place)
+    api_key = os.environ.get("OPENAI_API_KEY") or "none"
+    return prepared.map_batches(
+        AskSamples,
+        fn_constructor_args=(settings.annotate, api_key, (look.task.name, schema) if schema else None, look.ledger),
+        batch_size=settings.annotate.openai.max_concurrency,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=1),  # the rate limit is the endpoint's, not a worker's
+        **cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources)),
+    )
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Samples -> requests for an endpoint, one table each: an hour of videos must not wait for its last. 1 -> 1."""
+
+    look: Look
+
+    def __call__(self, samples: pa.Table) -> Iterator[pa.Table]:
+        for row in samples.to_pylist():
+            asked = {**row, "messages": None, "error": None}
+            try:
+                asked["messages"] = json.dumps(self.look.messages(row["key"], row["row"])).encode()
+            except (ValueError, BadVideo) as error:
+                asked["error"] = str(error)
+            yield pa.Table.from_pylist([asked], ASKED)
+
+
+def settle(answered: ray.data.Dataset, look: Look, files: Files, token: str) -> ray.data.Dataset:
+    """CPU, N -> 1: answers are parsed and added to shards, each by an actor of its own."""
+    resources = look.settings.resources
+    return answered.map_batches(
+        Settle,
+        fn_constructor_args=(look.settings.data.output_key, look.task, files, token, look.ledger),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=look.settings.data.shards),
+        **cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources) / 2),
+    )
+
+
+@dataclass
+class Settle:
+    """Writes what a batch's samples came to: a record, or why there is none."""
+
+    output_key: str
+    task: Any
+    files: Files
+    token: str
+    ledger: Ledger
+
+    def __post_init__(self) -> None:
+        self._shard = self._next_shard()
+
+    def _next_shard(self) -> Shard:
+        return Shard(self.files, self.token, self.ledger.rank())
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with self.ledger.busy("write", len(batch)):
+            answers = replies(batch)
+            records = [self._record(*answered) for answered in answers]
+            if records:
+                self._shard.write(records)
+            if self._shard.is_full:
+                self._shard = self._next_shard()
+        self.ledger.settled({"verdict": "failed" if ERROR in record else "done"} for record in records)
+        self.ledger.tokens(
+            input=sum(reply.input_tokens or 0 for _, _, reply in answers),
+            output=sum(reply.output_tokens or 0 for _, _, reply in answers),
+        )
+        return pa.table({"settled": [len(records)]})
+
+    def _record(self, key: str, row: bytes, reply: Reply) -> dict[str, Any]:
+        raw = json.loads(row)
+        try:
+            if reply.error:
+                raise ValueError(reply.error)
+            if reply.text is None:
+                raise ValueError("the model gave no answer")
+            answer = self.task.parse(reply.text, raw)
+            output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
+            json.dumps(output, allow_nan=False)  # what JSON cannot hold must not end the run
+        except Exception as error:  # a user's task may raise anything; the sample fails with it, the run goes on
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            return {KEY: key, ERROR: reason[:500] or type(error).__name__}
+        return {**raw, KEY: key, self.output_key: output}

@@ -1,0 +1,168 @@
+"""Summarize: what every 30 seconds of videos and pictures show, as one JSONL file."""
+
+import json
+import os
+import posixpath
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+from pipeline import storage
+from pipeline.curate import say
+from pipeline.errors import UserError
+from pipeline.interrupts import insisted
+from pipeline.models.summarizers import BUILT_IN, Summarizer, make_summarizer
+from pipeline.progress import Progress, counting, duration
+from pipeline.report import TOP, problem_lines, too_many
+from pipeline.settings import SummarizeSettings
+from pipeline.sources import Found, find_videos
+from pipeline.stages import cluster
+from pipeline.stages.graph import REFS
+from pipeline.stages.ledger import Ledger
+from pipeline.stages.summarize import ReadClips, Summarize
+from pipeline.tasks.registry import PICTURES, load_module
+
+FIELDS = ("video_path", "clip_index", "start_sec", "end_sec", "summary")
+Row = dict[str, Any]
+
+
+def run(settings: SummarizeSettings) -> int:
+    """Summarize; the exit code is 0 when all is done, 1 when too much failed. Raises UserError for mistakes."""
+    began = time.time()
+    output = storage.absolute(settings.output)
+    storage.check_writable(posixpath.dirname(output))
+    make = choose_model(settings)
+    found = find(settings)
+    say(f"{len(found.videos)} videos and pictures")
+    say(cluster.connect(settings.resources))
+    gpus = count_gpus(settings)
+    ledger = Ledger.start()
+    clips = read(settings, found, ledger)  #               CPU  1 -> N  frames of each clip
+    said = summarize(settings, clips, make, gpus, ledger)  # GPU or CPU  1 -> 1  a model in a pool of actors
+    with Progress(ledger.read, len(found.videos), counting("videos")), insisted():
+        rows = list(said.iter_rows())
+    rows.sort(key=lambda row: (row["order"], row["error"] is not None, row["clip_index"] or 0))
+    write(output, ({key: row[key] for key in FIELDS} for row in rows if row["error"] is None))
+    failed = [row for row in rows if row["error"] is not None]
+    keep = ("video_path", "clip_index", "error")
+    write(errors_beside(output), ({key: row[key] for key in keep if row[key] is not None} for row in failed))
+    return _close(settings, found, rows, failed, time.time() - began)
+
+
+def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
+    """What makes the model on a device (`cpu`, `cuda`): a built-in one, or the user's class."""
+    if settings.model in BUILT_IN:
+        make = partial(make_summarizer, settings.model, weights=settings.weights, top_k=settings.top_k)
+        if settings.model == "resnet50":
+            make(device="cpu")  # whether its weights can be had is told before anything starts
+        return lambda device: make(device=device)
+    path, _, name = settings.model.rpartition(":")
+    if not path:
+        raise UserError(f"--model {settings.model}: it is {', '.join(BUILT_IN)}, or FILE.py:CLASS")
+    module = load_module(path, "--model")
+    if not callable(getattr(module, name, None)):
+        raise UserError(f"--model {settings.model}: the file has no class {name}")
+    cluster.ship(module)
+    return getattr(module, name)
+
+
+def find(settings: SummarizeSettings) -> Found:
+    """The inputs, each once, in their order. Raises UserError when an input names nothing at all."""
+    uris = [uri for named in settings.uris for uri in _split(named)]
+    if not uris and not settings.uri_file:
+        raise UserError("name videos or pictures with --uris or --uri-file")
+    endings = [*settings.source.extensions, *(ending.lstrip(".") for ending in PICTURES)]
+    source = settings.source.model_copy(update={"extensions": endings})
+    try:
+        return find_videos(uris, settings.uri_file, None, source)
+    except UserError as error:  # the options have other names here
+        raise UserError(str(error).replace("--input-list", "--uri-file").replace("--input", "--uris")) from error
+
+
+def _split(named: str) -> list[str]:
+    """Several URIs, separated by commas, unless the whole is the name of a file."""
+    if not storage.is_remote(named) and os.path.exists(storage.local_path(named)):
+        return [named]
+    return [uri.strip() for uri in named.split(",") if uri.strip()]
+
+
+def count_gpus(settings: SummarizeSettings) -> int:
+    """Actors with a GPU each; 0 for CPU actors. Raises UserError for GPUs that are not there and nobody will bring."""
+    there = cluster.num_gpus(settings.resources)
+    if settings.num_gpu_actors is None:
+        return there
+    will_come = settings.resources.gpu_label_selector or settings.resources.accelerator_type
+    if settings.num_gpu_actors > there and not will_come:
+        raise UserError(f"--num-gpu-actors {settings.num_gpu_actors}: this cluster has {there} GPUs")
+    return settings.num_gpu_actors
+
+
+def read(settings: SummarizeSettings, found: Found, ledger: Ledger) -> ray.data.Dataset:
+    """One block an input, so that --read-parallelism is what it says."""
+    columns = [*(field for field in REFS if field.name != "settled"), pa.field("order", pa.int64())]
+    blocks = [
+        pa.Table.from_pylist([{**asdict(ref), "order": order}], pa.schema(columns))
+        for order, ref in enumerate(found.videos)
+    ]
+    resources = settings.resources
+    return ray.data.from_arrow(blocks).map_batches(
+        ReadClips(settings, ledger),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=TaskPoolStrategy(size=settings.read_parallelism) if settings.read_parallelism else None,
+        **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
+    )
+
+
+def summarize(
+    settings: SummarizeSettings, clips: ray.data.Dataset, make: Callable[[str], Summarizer], gpus: int, ledger: Ledger
+) -> ray.data.Dataset:
+    """The model pool: a GPU an actor, or CPU actors as for the classifiers of `curate`."""
+    resources = settings.resources
+    if gpus:
+        place: dict[str, Any] = {"num_gpus": 1, **cluster.label_selector(resources.gpu_label_selector)}
+    else:
+        place = cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))
+    return clips.map_batches(
+        Summarize,
+        fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),
+        batch_size=settings.batch_size,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=gpus or cluster.actors(resources.label_actors, resources)),
+        **place,
+    )
+
+
+def write(location: str, rows: Iterable[Row]) -> None:
+    """Rows as JSONL, whole or not at all; no file where there are none but for reasons."""
+    with storage.writing(location) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+
+
+def errors_beside(output: str) -> str:
+    """results.jsonl -> results.errors.jsonl."""
+    return f"{output.removesuffix('.jsonl')}.errors.jsonl"
+
+
+def _close(settings: SummarizeSettings, found: Found, rows: list[Row], failed: list[Row], seconds: float) -> int:
+    """Say what came out, and give the exit code."""
+    total, bad = len(found.videos), len({row["order"] for row in failed})
+    missing = total - len({row["order"] for row in rows})
+    output = storage.shown(storage.absolute(settings.output))
+    problems = problem_lines(
+        f"{missing} inputs have no row and no error" if missing else None,
+        too_many(bad, total, "inputs", settings.max_failed_fraction),
+    )
+    lines = ["", f"inputs   {total}: {total - bad} ok, {bad} failed", f"clips    {len(rows) - len(failed)}"]
+    lines += [f"         {row['video_path']}: {row['error']}" for row in failed[:TOP]]
+    lines += [f"time     {duration(seconds)}", "", f"output   {output}"]
+    lines += [f"errors   {errors_beside(output)}"] if failed else []
+    print("\n".join([*lines, *problems]))
+    return 1 if problems else 0

