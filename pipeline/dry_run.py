@@ -18,16 +18,20 @@ VIDEO_PIXELS = 3072 * 28 * 28  # of frame pairs: leaves a quarter of the stand-i
 MAX_TOKENS = 640  # random weights fill every string to its bound
 
 
+Curate = TypeVar("Curate", bound=CurateSettings)
+
+
+def made_small(settings: Curate) -> Curate:
+    """The same settings for one replica, any machine, a few videos."""
+    return settings.model_copy(update={"resources": _resources(settings.resources), "limit": settings.limit or VIDEOS})
+
+
 def with_stand_ins(settings: CurateSettings) -> CurateSettings:
-    """The same settings on stand-ins: tiny models, one replica, any machine, a few videos."""
-    update: dict[str, Any] = {
-        "annotate": _model(settings.annotate),
-        "resources": _resources(settings.resources),
-        "limit": settings.limit or VIDEOS,
-    }
+    """The same settings, made small, on tiny models."""
+    update: dict[str, Any] = {"annotate": _model(settings.annotate)}
     if settings.embed.embedder == "clip":
         update["embed"] = settings.embed.model_copy(update={"clip_model": str(_stand_in("clip"))})
-    return settings.model_copy(update=update)
+    return made_small(settings).model_copy(update=update)
 
 
 def caption_with_stand_ins(settings: CaptionSettings) -> CaptionSettings:

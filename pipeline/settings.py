@@ -4,6 +4,7 @@ A field's description states its unit. `affects results` is the rule for resumin
 OPERATIONAL (where to run, how fast), and nothing else.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -102,6 +103,20 @@ class ScreenSettings(Group):
     """a clip with a frame at or above this is rejected as nsfw (probability)"""
 
 
+def _checked_parallelism(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The engine's arguments, of which we must know how many GPUs they take. Raises ValueError."""
+    for name, value in kwargs.items():
+        if "-" in name:
+            raise ValueError(f"{name}: vLLM's names have underscores")
+        if name in PARALLEL and (type(value) is not int or value < 1):
+            raise ValueError(f"{name}: {value!r} is no number of GPUs")
+    return kwargs
+
+
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
+EngineArguments = Annotated[dict[str, Any], AfterValidator(_checked_parallelism)]
+
+
 class VllmSettings(Group):
     """The vLLM engine, through ray.data.llm."""
 
@@ -109,14 +124,13 @@ class VllmSettings(Group):
     """hub name or local folder of a vision-language model"""
     max_model_len: int = Field(default=4096, ge=256)
     """longest prompt and answer together (tokens)"""
-    engine_kwargs: dict[str, Any] = Field(default={}, json_schema_extra=OPERATIONAL)
+    engine_kwargs: EngineArguments = Field(default={}, json_schema_extra=OPERATIONAL)
     """more arguments for the engine, as YAML or JSON (gpu_memory_utilization, tensor_parallel_size, ...)"""
 
 
 def gpus_per_engine(settings: VllmSettings) -> int:
     """GPUs that one engine takes (count)."""
-    kwargs = settings.engine_kwargs
-    return int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
+    return math.prod(settings.engine_kwargs.get(name, 1) for name in PARALLEL)
 
 
 class OpenAISettings(Group):

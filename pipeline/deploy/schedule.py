@@ -1,6 +1,8 @@
 """The schedule's five fields and its time zone, which the platform would only refuse when it is applied."""
 
+import datetime
 import zoneinfo
+from itertools import pairwise
 from typing import Any
 
 from pipeline.deploy.files import SCHEDULE, Problems, load
@@ -19,7 +21,7 @@ def check_schedule(folder: str) -> Problems:
     found = [
         f"{SCHEDULE}: cron_expression: {problem}" for problem in cron_problems(str(content.get("cron_expression")))
     ]
-    found += _too_long(content)
+    found = found or _too_long(content)
     zone = content.get("timezone")
     if not zone:
         found.append(f"{SCHEDULE}: no timezone: name it, UTC or one like Europe/Berlin")
@@ -29,15 +31,55 @@ def check_schedule(folder: str) -> Problems:
 
 
 def _too_long(content: dict[str, Any]) -> Problems:
-    """A daily run whose tries may last into the next day finds its own output in use then."""
-    fields, config = str(content.get("cron_expression")).split(), content.get("job_config") or {}
+    """A run whose tries may last until the next one finds its own output in use then."""
+    config, gap_s = content.get("job_config") or {}, _shortest_gap_s(str(content.get("cron_expression")))
+    if gap_s is None:
+        return [f"{SCHEDULE}: cron_expression: there is no such day"]
     timeout_s, tries = config.get("timeout_s"), 1 + (config.get("max_retries") or 0)
-    if fields[2:] != ["*", "*", "*"] or not isinstance(timeout_s, int) or timeout_s * tries < DAY_S:
+    if not timeout_s or timeout_s * tries < gap_s:
         return []
     return [
-        f"{SCHEDULE}: timeout_s x (1 + max_retries) is {timeout_s * tries / 3600:.0f} h: more than a day, so that"
-        " the next run would find the output in use"
+        f"{SCHEDULE}: timeout_s x (1 + max_retries) is {timeout_s * tries / 3600:.0f} h: longer than the "
+        f"{gap_s / 3600:g} h to the next run, which would find the output in use"
     ]
+
+
+def _shortest_gap_s(expression: str) -> int | None:
+    """The shortest time between two runs (seconds); None when there is no day for one in four years."""
+    minutes, hours, days, months, weekdays = (
+        _values(text, low, high, CRON_NAMES.get(name, []))
+        for text, (name, low, high) in zip(expression.lower().split(), CRON, strict=True)
+    )
+    any_day, any_weekday = (field == "*" for field in expression.split()[2:5:2])
+    times = sorted(60 * (60 * hour + minute) for hour in hours for minute in minutes)
+    first, runs = datetime.date(2027, 1, 1), []
+    for number in range(4 * 365 + 1):
+        day = first + datetime.timedelta(days=number)
+        on_day, on_weekday = day.day in days, day.isoweekday() % 7 in {weekday % 7 for weekday in weekdays}
+        # with both given, either will do: so cron has it
+        fits = (on_day and on_weekday) if any_day or any_weekday else (on_day or on_weekday)
+        if day.month in months and fits:
+            runs.append(number * DAY_S)
+    if not runs:
+        return None
+    within = [after - before for before, after in pairwise(times)]
+    between = [after - before - times[-1] + times[0] for before, after in pairwise(runs)]
+    return min([*within, *between, 4 * 365 * DAY_S])
+
+
+def _values(text: str, low: int, high: int, names: list[str]) -> set[int]:
+    """The values of a field that is right."""
+    found: set[int] = set()
+    for part in text.split(","):
+        body, _, step = part.partition("/")
+        ends = (
+            [low, high]
+            if body == "*"
+            else [names.index(end) + low if end in names else int(end) for end in body.split("-")]
+        )
+        last = high if step and len(ends) == 1 else ends[-1]
+        found |= set(range(ends[0], last + 1, int(step or 1)))
+    return found
 
 
 def cron_problems(expression: str) -> Problems:

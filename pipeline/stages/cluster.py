@@ -50,12 +50,15 @@ def num_cpus(resources: ResourceSettings) -> float:
 
 def num_gpus(resources: ResourceSettings) -> int:
     """GPUs of the nodes where engines may run."""
-    return int(_total("GPU", resources.gpu_label_selector))
+    kind = resources.accelerator_type
+    return int(_total("GPU", resources.gpu_label_selector, f"accelerator_type:{kind}" if kind else "GPU"))
 
 
-def _total(resource: str, selector: Mapping[str, str]) -> float:
+def _total(resource: str, selector: Mapping[str, str], of_nodes_with: str = "CPU") -> float:
+    """Of the living nodes with these labels, and with some of another resource."""
     nodes = [node for node in ray.nodes() if node["Alive"] and labels.matches(node["Labels"], selector)]
-    return sum(node["Resources"].get(resource, 0.0) for node in nodes)
+    having = [node["Resources"] for node in nodes if of_nodes_with in node["Resources"]]
+    return sum(resources.get(resource, 0.0) for resources in having)
 
 
 def actors(configured: int | None, resources: ResourceSettings) -> int:
