@@ -20,6 +20,9 @@ from pipeline import labels
 from pipeline.errors import UserError
 from pipeline.settings import ResourceSettings
 
+# While an engine starts, Ray Data takes its idleness for a jam and lets one block after the other through to it, budget or
+# not, until the object store spills: no more than one in this time (seconds)
+RELEASE_S = 30.0
 NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would give the run up
 
 
@@ -35,6 +38,7 @@ def connect(resources: ResourceSettings) -> str:
     context.target_max_block_size = int(resources.block_mb * 1e6)
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    context.output_backpressure_guard_release_interval_s = RELEASE_S
     total = ray.cluster_resources()
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
     return (
