@@ -77,10 +77,10 @@ def _line(number: int, data: bytes, settings: DataSettings, seen: dict[str, int]
 
 
 def _is_deeper(raw: Any, depth: int) -> bool:
-    level = [raw]
+    level: list[Any] = [[raw]]
     for _ in range(depth + 1):
-        inside = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
-        level = [value for values in inside for value in values]
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for values in inside for value in values if isinstance(value, dict | list)]
     return bool(level)
 
 
