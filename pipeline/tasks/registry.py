@@ -232,6 +232,4 @@ def load_module(path: str, option: str = "--module") -> ModuleType:
 
 def _module_of(entry: Any) -> str:
     """The module that a task or dataset was written in."""
-    if isinstance(entry, Task):
-        return entry.response.__module__
-    return entry.__module__ if isinstance(entry, type) else type(entry).__module__
+    return entry.response.__module__ if isinstance(entry, Task) else entry.__module__
