@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.models import standins
-from pipeline.settings import CaptionSettings, CurateSettings, ModelSettings, ResourceSettings
+from pipeline.settings import AnnotateSettings, AskSettings, CaptionSettings, CurateSettings, ResourceSettings
 
 if TYPE_CHECKING:
     from pipeline.report import Report
 
-Model = TypeVar("Model", bound=ModelSettings)
+Model = TypeVar("Model", AnnotateSettings, AskSettings)
 VIDEOS = 3  # or samples, unless --limit says otherwise
 VIDEO_PIXELS = 3072 * 28 * 28  # of frame pairs: leaves a quarter of the stand-in's tokens to prompt and answer
 MAX_TOKENS = 640  # random weights fill every string to its bound
@@ -54,7 +54,10 @@ def _model(settings: Model) -> Model:
             "engine_kwargs": {},
         }
     )
-    return settings.model_copy(update={"vllm": vllm, "max_tokens": max(settings.max_tokens, MAX_TOKENS)})
+    update: dict[str, Any] = {"vllm": vllm, "max_tokens": max(settings.max_tokens, MAX_TOKENS)}
+    if settings.annotator == "openai":
+        update["annotator"] = "vllm"  # nothing is asked outside, nor paid for
+    return settings.model_copy(update=update)
 
 
 def _resources(settings: ResourceSettings) -> ResourceSettings:

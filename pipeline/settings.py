@@ -12,8 +12,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pipeline import labels
 
 OPERATIONAL: dict[str, Any] = {"operational": True}
+KEY, ERROR = "__key", "__error"  # fields of a sample's record that are the pipeline's own
 Probability = Annotated[float, Field(ge=0, le=1)]
 LabelSelector = Annotated[dict[str, str], AfterValidator(labels.checked)]
+
+
+def _not_ours(field: str) -> str:
+    if field in (KEY, ERROR):
+        raise ValueError(f"{field} is the pipeline's own field: choose another")
+    return field
 
 
 class Group(BaseModel):
@@ -264,7 +271,7 @@ class DataSettings(Group):
     """the field that holds the path or URI of a sample's video or picture; samples without it are text only"""
     id_key: str | None = None
     """the field that tells samples apart (by default their whole content does)"""
-    output_key: str = "output"
+    output_key: Annotated[str, AfterValidator(_not_ours)] = "output"
     """the field that the answer is written to"""
     dataset: str | None = None
     """how samples are shown to the model, in place of what the task says (`main.py tasks` lists the datasets)"""
@@ -282,7 +289,7 @@ class VideoSettings(Group):
     min_frames: int = Field(default=4, ge=2)
     """... but at least so many, where there are so many (count)"""
     max_frames: int = Field(default=64, ge=2)
-    """... and at most so many (count)"""
+    """... and at most so many, all videos and pictures of a sample together (count)"""
     min_pixels: int = Field(default=64 * 28 * 28, ge=28 * 28)
     """smaller frames are enlarged to this (pixels a frame; 28 x 28 pixels of two frames are a token of Qwen2.5-VL)"""
     max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)

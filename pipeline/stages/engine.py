@@ -14,7 +14,8 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from pipeline.errors import BadVideo, UserError
-from pipeline.models.vlm import Reply
+from pipeline.models.vlm import Reply, count
+from pipeline.schema import storable
 from pipeline.settings import ModelSettings, ResourceSettings, gpus_per_engine
 from pipeline.stages import cluster
 from pipeline.tasks.datasets import LlmInput
@@ -150,13 +151,13 @@ class _Request:
         request: dict[str, Any] = {"sampling_params": self.sampling}
         try:
             shown = self.look(row["key"], row["row"])
-            request["prompt"] = shown["prompt"]
+            request["prompt"] = storable(shown["prompt"])
             request["multimodal_data"] = shown["multi_modal_data"]
             request["mm_processor_kwargs"] = shown["mm_processor_kwargs"]
         except (ValueError, BadVideo) as error:
             request["prompt"] = ""
             request["multimodal_data"] = request["mm_processor_kwargs"] = None
-            request["__inference_error__"] = f"{UNSEEN}{error}"  # such a row passes the engine by
+            request["__inference_error__"] = storable(f"{UNSEEN}{error}")  # such a row passes the engine by
         return request
 
 
@@ -183,7 +184,17 @@ REPLIES = pa.schema(
 
 def reply_table(rows: Iterable[tuple[str, bytes, Reply]]) -> pa.Table:
     """(key, row, reply) of each as a table."""
-    return pa.Table.from_pylist([{"key": key, "row": row, **asdict(reply)} for key, row, reply in rows], REPLIES)
+    return pa.Table.from_pylist(
+        [
+            {"key": key, "row": row, **asdict(reply), "text": _storable(reply.text), "error": _storable(reply.error)}
+            for key, row, reply in rows
+        ],
+        REPLIES,
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def replies(table: pa.Table) -> list[tuple[str, bytes, Reply]]:
@@ -202,9 +213,4 @@ def _reply(answered: dict[str, Any]) -> Reply:
         unseen = error.startswith(UNSEEN)
         return Reply(error=error.removeprefix(UNSEEN) if unseen else f"the engine failed: {error}")
     text = answered.get("generated_text")
-    return Reply(text if isinstance(text, str) else None, None, *(_count(answered.get(name)) for name in TOKENS))
-
-
-def _count(value: Any) -> int | None:
-    """A token count, or None where the column was missing (NaN in a mixed batch)."""
-    return int(value) if isinstance(value, int | float) and value == value else None
+    return Reply(text if isinstance(text, str) else None, None, *(count(answered.get(name)) for name in TOKENS))
