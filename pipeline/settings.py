@@ -7,7 +7,7 @@ OPERATIONAL (where to run, how fast), and nothing else.
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipeline import labels
 
@@ -323,6 +323,9 @@ class CaptionSettings(Group):
     resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
 
 
+MAX_CLIP_FRAMES = 600  # of a clip of `summarize`: they travel together, and a model holds them all at once
+
+
 class SummarizeSettings(Group):
     """Labels for every 30 seconds of videos and pictures, in one JSONL file."""
 
@@ -338,9 +341,9 @@ class SummarizeSettings(Group):
     """a local file with the weights of resnet50 (by default torchvision's cache, else its download)"""
     top_k: int = Field(default=3, ge=1, le=20)
     """labels taken from each frame (count)"""
-    clip_s: float = Field(default=30.0, gt=0)
+    clip_s: float = Field(default=30.0, ge=0.1, le=86_400)
     """length of a clip (seconds); a picture counts as one clip"""
-    frame_every_sec: float = Field(default=2.0, gt=0)
+    frame_every_sec: float = Field(default=2.0, ge=0.001, le=86_400, validate_default=True)
     """distance between the frames that are looked at (seconds)"""
     num_gpu_actors: int | None = Field(default=None, ge=0)
     """classifiers with a GPU each (count; by default one for every GPU; 0: on CPUs)"""
@@ -351,6 +354,17 @@ class SummarizeSettings(Group):
     max_failed_fraction: Probability = MAX_FAILED_FRACTION
     source: SourceSettings = SourceSettings()
     resources: ResourceSettings = ResourceSettings()
+
+    @field_validator("frame_every_sec")
+    @classmethod
+    def _few_enough_frames(cls, every_s: float, info: ValidationInfo) -> float:
+        clip_s = info.data.get("clip_s", 0.0)  # not there when it is wrong itself
+        if clip_s > MAX_CLIP_FRAMES * every_s:
+            raise ValueError(
+                f"{clip_s / every_s:.0f} frames in each clip of {clip_s:g} s are more than {MAX_CLIP_FRAMES}: "
+                f"shorter clips (--clip-s), or a frame every {clip_s / MAX_CLIP_FRAMES:g} s"
+            )
+        return every_s
 
 
 class TasksSettings(Group):

@@ -5,6 +5,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from pipeline.models.forward import in_slices
+
 SIDE_PX = 224
 MEAN, SCALE = 127.0, 128.0  # of the Lite models, in levels
 
@@ -39,12 +41,14 @@ class EfficientNet:
     def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
         """RGB uint8 pictures of any size -> class probabilities, float32 (n, 1000)."""
         with self._torch.inference_mode():
-            return self._network(self._prepare(pictures)).softmax(1).cpu().numpy()
+            return in_slices(lambda some: self._network(self._prepare(some)).softmax(1).cpu().numpy(), pictures)
 
     def features(self, pictures: list[np.ndarray]) -> np.ndarray:
         """RGB uint8 pictures of any size -> pooled features, float32 (n, 1280)."""
         with self._torch.inference_mode():
-            return self._network.extract_features(self._prepare(pictures)).mean((2, 3)).cpu().numpy()
+            return in_slices(
+                lambda some: self._network.extract_features(self._prepare(some)).mean((2, 3)).cpu().numpy(), pictures
+            )
 
     def _prepare(self, pictures: list[np.ndarray]):
         # the whole frame, not its middle: what happens at the edge of a wide frame counts too

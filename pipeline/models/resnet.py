@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import UserError, one_line
+from pipeline.models.forward import in_slices
 
 SIDE_PX = 224
 MEAN, SCALE = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)  # in parts of full brightness
@@ -47,9 +48,11 @@ class ResNet50:
 
     def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
         """RGB uint8 pictures of any size -> class probabilities, float32 (n, 1000)."""
+        with self._torch.inference_mode():
+            return in_slices(lambda some: self._network(self._prepare(some)).softmax(1).cpu().numpy(), pictures)
+
+    def _prepare(self, pictures: list[np.ndarray]):
         # the whole frame, not its middle: what happens at the edge of a wide frame counts too
         small = [cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for picture in pictures]
         batch = (np.stack(small).astype(np.float32) / 255 - MEAN) / SCALE
-        tensor = self._torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2))).to(self._device)
-        with self._torch.inference_mode():
-            return self._network(tensor).softmax(1).cpu().numpy()
+        return self._torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2))).to(self._device)

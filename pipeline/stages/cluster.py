@@ -20,8 +20,8 @@ from pipeline import labels
 from pipeline.errors import UserError
 from pipeline.settings import ResourceSettings
 
-# While an engine starts, Ray Data takes its idleness for a jam and lets one block after the other through to it, budget or
-# not, until the object store spills: no more than one in this time (seconds)
+# While an engine starts, Ray Data takes its idleness for a jam and lets one block after the other through to it, budget
+# or not, until the object store spills: no more than one in this time (seconds)
 RELEASE_S = 30.0
 NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would give the run up
 

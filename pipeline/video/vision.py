@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import BadVideo, one_line
+from pipeline.settings import SplitSettings
 from pipeline.video.budget import count_frames, frame_pixels, frame_size, thinned
 from pipeline.video.sampling import FrameSampler
 
-MAX_MEGAPIXELS = 36.0  # larger frames and pictures are refused unopened (8K UHD has 33)
+MAX_MEGAPIXELS = SplitSettings().max_megapixels  # larger frames and pictures are refused unopened
 ONE_STEP = 2  # a picture's budget is that of a video of two frames, which is one step of time
 FACTOR_PX = 28  # sides are multiples of this unless the model's patches say otherwise
 
