@@ -116,9 +116,13 @@ class _Endpoint(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # with the usual 5, a crowd of connections is reset on a busy machine
+
+
 @pytest.fixture
 def annotator() -> Iterator[OpenAIAnnotator]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    server = _Server(("127.0.0.1", 0), _Endpoint)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     _Endpoint.seen = []
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
