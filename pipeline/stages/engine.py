@@ -62,7 +62,7 @@ class Engine:
     def __call__(self, rows: Dataset) -> Dataset:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
 
-        on_gpu = self._on_gpu
+        on_gpu = cluster.has_gpus(self.resources)
         light = cluster.on_cpu_nodes(self.resources, cluster.actor_cpus(self.resources))
         logging.disable(logging.WARNING)  # the builder talks of ray.init, mirrors and CUDA
         try:
@@ -78,12 +78,6 @@ class Engine:
         if on_gpu:
             _place(processor, self.resources.gpu_label_selector, gpus_per_engine(self.model.vllm))
         return processor(rows).map_batches(_replies, batch_format="pandas", batch_size=None, **light)
-
-    @property
-    def _on_gpu(self) -> bool:
-        """On a cluster that is still growing the settings tell that GPUs will come."""
-        resources = self.resources
-        return bool(cluster.num_gpus(resources) or resources.accelerator_type or resources.gpu_label_selector)
 
     def _sampling(self) -> dict[str, Any]:
         params: dict[str, Any] = {"temperature": self.model.temperature, "max_tokens": self.model.max_tokens}
