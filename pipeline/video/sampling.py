@@ -57,9 +57,12 @@ class FrameSampler:
     def _decode(self, index: int) -> np.ndarray:
         if self._pass is None:
             try:
-                return self._reader[index].asnumpy()
-            except Exception:  # decord reads ahead and gives up at a damaged packet: what it still gives is chance
-                self._pass = _DamagedPass(self._path, self._max_megapixels)
+                picture = self._reader[index].asnumpy()
+                if picture.shape == (self.height, self.width, 3):  # of a damaged file it may give four channels
+                    return picture
+            except Exception:  # decord reads ahead and gives up at a damaged packet
+                pass
+            self._pass = _DamagedPass(self._path, self._max_megapixels)  # from here on: what decord gives is chance
         return self._pass.nearest(float(self.times_s[index]))
 
 
