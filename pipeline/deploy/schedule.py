@@ -46,10 +46,8 @@ def _too_long(content: dict[str, Any]) -> Problems:
 
 def _shortest_gap_s(expression: str) -> int | None:
     """The shortest time between two runs (seconds); None when there is no day for one in four years."""
-    minutes, hours, days, months, weekdays = (
-        _values(text, low, high, CRON_NAMES.get(name, []))
-        for text, (name, low, high) in zip(expression.lower().split(), CRON, strict=True)
-    )
+    fields = [_values(text, *place) or set() for text, place in zip(expression.split(), CRON, strict=True)]
+    minutes, hours, days, months, weekdays = fields
     any_day, any_weekday = (field == "*" for field in expression.split()[2:5:2])
     times = sorted(60 * (60 * hour + minute) for hour in hours for minute in minutes)
     first, runs = datetime.date(2027, 1, 1), []
@@ -67,21 +65,6 @@ def _shortest_gap_s(expression: str) -> int | None:
     return min([*within, *between, 4 * 365 * DAY_S])
 
 
-def _values(text: str, low: int, high: int, names: list[str]) -> set[int]:
-    """The values of a field that is right."""
-    found: set[int] = set()
-    for part in text.split(","):
-        body, _, step = part.partition("/")
-        ends = (
-            [low, high]
-            if body == "*"
-            else [names.index(end) + low if end in names else int(end) for end in body.split("-")]
-        )
-        last = high if step and len(ends) == 1 else ends[-1]
-        found |= set(range(ends[0], last + 1, int(step or 1)))
-    return found
-
-
 def cron_problems(expression: str) -> Problems:
     """What is wrong with a cron expression of five fields: * or lists of values and ranges, with steps, or names."""
     fields = expression.split()
@@ -89,17 +72,27 @@ def cron_problems(expression: str) -> Problems:
         return [f"{expression!r} has {len(fields)} fields, not minute, hour, day, month, day of the week"]
     found: Problems = []
     for text, (name, low, high) in zip(fields, CRON, strict=True):
-        if not all(_cron_part(part, low, high, CRON_NAMES.get(name, [])) for part in text.lower().split(",")):
+        if _values(text, name, low, high) is None:
             found.append(f"{text!r} is no {name} ({low}-{high})")
     return found
 
 
-def _cron_part(part: str, low: int, high: int, names: list[str]) -> bool:
+def _values(text: str, name: str, low: int, high: int) -> set[int] | None:
+    """The values that a field stands for; None where it is none."""
+    parts = [_part(part, low, high, CRON_NAMES.get(name, [])) for part in text.lower().split(",")]
+    return None if None in parts else {value for part in parts for value in part or ()}
+
+
+def _part(part: str, low: int, high: int, names: list[str]) -> range | None:
     body, slash, step = part.partition("/")
     if slash and not (step.isdigit() and int(step) > 0):
-        return False
+        return None
+    ends = [str(names.index(end) + low) if end in names else end for end in body.split("-")]
     if body == "*":
-        return True
-    values = [names.index(end) + low if end in names else end for end in body.split("-")]
-    numbers = [int(value) for value in values if str(value).isdigit()]
-    return len(numbers) == len(values) <= 2 and numbers == sorted(numbers) and low <= numbers[0] and numbers[-1] <= high
+        ends = [str(low), str(high)]
+    if len(ends) > 2 or not all(end.isdigit() for end in ends):
+        return None
+    first, last = int(ends[0]), int(ends[-1])
+    if not low <= first <= last <= high:
+        return None
+    return range(first, (high if slash and len(ends) == 1 else last) + 1, int(step or 1))

@@ -6,6 +6,7 @@ from typing import Any
 from pathspec import PathSpec  # comes with anyscale, which reads these lists with it
 
 from pipeline.deploy.files import Problems
+from pipeline.deploy.preflight import named_models
 from pipeline.settings import CurateSettings
 from pipeline.sources.listing import GLOB_CHARACTERS
 
@@ -17,7 +18,8 @@ def check_upload(folder: str, name: str, content: dict[str, Any], settings: Cura
         return [f"{name}: working_dir: no main.py in {content.get('working_dir')}"]
     named = [path for path in (config, settings.annotate.module, *settings.input_list) if path]
     named += [path for path in settings.input if not GLOB_CHARACTERS & set(path)]
-    named += [model for model in _models(settings) if model.startswith(("/", ".", "~")) or (root / model).is_dir()]
+    models = [model for _, _, model in named_models(settings)]
+    named += [model for model in models if model.startswith(("/", ".", "~")) or (root / model).is_dir()]
     local = [path for path in named if "://" not in path]
     gone = [path for path in local if path.startswith(("/", "~")) or not (root / path).exists()]
     code = [path.relative_to(root).as_posix() for path in sorted(root.glob("pipeline/**/*.py"))]
@@ -25,11 +27,6 @@ def check_upload(folder: str, name: str, content: dict[str, Any], settings: Cura
     shown = f"{left[0]} and {len(left) - 1} more" if len(left) > 1 else "".join(left)
     found = [f"{name}: entrypoint: no {path} in what is uploaded" for path in gone]
     return [*found, f"{name}: excludes or .gitignore: {shown} would not be uploaded, and is needed"] if left else found
-
-
-def _models(settings: CurateSettings) -> list[str]:
-    vllm, clip = settings.annotate.annotator == "vllm", settings.embed.embedder == "clip"
-    return [settings.annotate.vllm.model] * vllm + [settings.embed.clip_model] * clip
 
 
 def _left_at_home(root: Path, needed: list[str], content: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ray.data import ActorPoolStrategy
 
 from pipeline import tasks
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, reason
 from pipeline.models.vlm import Chat, Reply, filled
 from pipeline.records.shards import Files, Shard
 from pipeline.schema import storable
@@ -80,7 +80,7 @@ class Look:
         except (BadVideo, ValueError):
             raise
         except Exception as error:  # a user's task or dataset may raise anything; the sample fails with it
-            raise ValueError(f"{type(error).__name__}: {error}"[:500]) from error
+            raise ValueError(reason(error)) from error
         finally:
             self.ledger.end(key, "looked", None)
 
@@ -212,6 +212,6 @@ class Settle:
             output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
             json.dumps(output, allow_nan=False)  # what JSON cannot hold must not end the run
         except Exception as error:  # a user's task may raise anything; the sample fails with it, the run goes on
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            return {KEY: key, ERROR: storable(reason[:500]) or type(error).__name__}
+            text = str(error)[:500] if isinstance(error, ValueError) else reason(error)
+            return {KEY: key, ERROR: storable(text) or type(error).__name__}
         return {**raw, KEY: key, self.settings.data.output_key: output}

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, reason
 from pipeline.models.pictures import decode
 from pipeline.models.summarizers import ClipFrames, Summarizer
+from pipeline.schema import storable
 from pipeline.settings import FrameSettings, SummarizeSettings
 from pipeline.sources import VideoRef, local_file, open_videos
 from pipeline.sources.opening import Opener
@@ -59,9 +60,9 @@ class ReadClips:
                     for clip in self._clips(ref, opener):
                         yield pa.Table.from_pylist([{**row, **clip}], CLIPS)
             except BadVideo as error:
-                row["error"] = storable(str(error))
+                row["error"] = storable(str(error)[:500])
             except Exception as error:  # whatever a decoder or a storage client raises, the run goes on
-                row["error"] = reason(error)
+                row["error"] = storable(reason(error))
             yield pa.Table.from_pylist([row], CLIPS)
             verdict = "failed" if row["error"] else "done"
             self.ledger.settled([{"verdict": verdict}])
@@ -133,7 +134,7 @@ class Summarize:
                 text.encode()  # half of a surrogate pair is no text that a table or a file can hold
         except Exception as error:  # a user's model may raise anything
             if len(rows) == 1:
-                rows[0]["error"] = reason(error)
+                rows[0]["error"] = storable(reason(error))
                 return
             for row, frames in zip(rows, jpegs, strict=True):
                 self._say([row], [frames])
@@ -153,16 +154,6 @@ def few_frames(counts: list[int]) -> Iterator[list[int]]:
             group.append(index)
     if group:
         yield group
-
-
-def reason(error: Exception) -> str:
-    """An error as a row has it."""
-    return storable(f"{type(error).__name__}: {error}")
-
-
-def storable(text: str) -> str:
-    """Text that a table can hold: not too long, and without halves of surrogate pairs."""
-    return text[:500].encode(errors="backslashreplace").decode()
 
 
 def _frames_of(row: Row, jpegs: list[bytes]) -> ClipFrames:
