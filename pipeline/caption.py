@@ -53,13 +53,13 @@ def run(settings: CaptionSettings) -> int:
         tally = Tally()
         if waiting:
             say(cluster.connect(settings.resources))
-            ledger = Ledger.start()
+            ledger = Ledger.start(files.next_rank())
             look = samples.Look(settings, task, dataset, ledger)
             per_task = cluster.inputs_per_task(len(waiting), settings.resources)
             answered = samples.ask(samples.read(waiting, per_task), look)
             stream(samples.settle(answered, look, files, lease.token), ledger, len(waiting), counting("samples"))
             tally = ledger.read()
-        merged = merge(files, read_samples(settings.input, settings.data))
+        merged = merge(files, limited(settings))
     return _close(settings, files, merged, tally, time.time() - began)
 
 
@@ -71,7 +71,8 @@ def choose(settings: CaptionSettings) -> tuple[Any, type]:
     if isinstance(task, tasks.Task) and not task.prompt:
         raise UserError(f"the task {task.name!r} asks nothing: it is for the annotator of its name in `curate`")
     dataset = tasks.dataset(settings.data.dataset or task.dataset_name)
-    if settings.annotate.annotator == "openai" and not issubclass(dataset, tasks.Dataset):
+    is_ours = isinstance(dataset, type) and issubclass(dataset, tasks.Dataset)
+    if settings.annotate.annotator == "openai" and not is_ours:
         raise UserError(f"annotate.annotator openai cannot show what the dataset {dataset.__name__} makes: take vllm")
     if dataset in (QwenVideo, Frames) and settings.annotate.annotator == "vllm":
         _check_budget(settings)
@@ -94,12 +95,24 @@ def what_makes_results(settings: CaptionSettings, task: Any) -> dict[str, Any]:
     results = result_settings(settings)
     for unused in {"vllm", "openai"} - {settings.annotate.annotator}:
         del results["annotate"][unused]
-    text = task.fingerprint() if hasattr(task, "fingerprint") else inspect.getsource(type(task))
-    results["task_fingerprint"] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    results["task_fingerprint"] = hashlib.sha256(_text_of(task).encode()).hexdigest()[:12]
     if settings.module:
         del results["module"]  # wherever it lies
-        results["module_fingerprint"] = hashlib.sha256(Path(settings.module).read_bytes()).hexdigest()[:12]
+        results["module_fingerprint"] = hashlib.sha256(Path(settings.module).expanduser().read_bytes()).hexdigest()[:12]
     return results
+
+
+def _text_of(task: Any) -> str:
+    """Everything about a task that changes its results."""
+    if hasattr(task, "fingerprint"):
+        return task.fingerprint()
+    try:
+        return inspect.getsource(type(task))
+    except (OSError, TypeError) as error:
+        raise UserError(
+            f"the task {task.name!r} is of a class without source, so that its changes cannot be noticed: "
+            "write it as a `class`, or give it a method fingerprint() -> str"
+        ) from error
 
 
 def _settings_name(task: Any) -> str:
@@ -110,14 +123,15 @@ def unsettled(settings: CaptionSettings, files: Files) -> list[Line]:
     """The samples that have neither an answer nor, unless --retry-failed, a reason, of the first --limit lines."""
     waiting: list[Line] = []
     with settled(files) as seen:
-        for line in _limited(settings):
+        for line in limited(settings):
             known = line.key in seen.done or (line.key in seen.failed and not settings.retry_failed)
             if line.problem is None and not known:
                 waiting.append(line)
     return waiting
 
 
-def _limited(settings: CaptionSettings) -> Iterator[Line]:
+def limited(settings: CaptionSettings) -> Iterator[Line]:
+    """The lines that the run is about: the first --limit ones."""
     for index, line in enumerate(read_samples(settings.input, settings.data)):
         if index == settings.limit:
             return
@@ -127,10 +141,9 @@ def _limited(settings: CaptionSettings) -> Iterator[Line]:
 def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally, seconds: float) -> int:
     """Write run/summary.TASK.json, say what came out, and give the exit code."""
     total, in_this_run = merged.done + merged.failed, sum(tally.clips.values())
-    missing = merged.waiting if settings.limit is None else 0
     reasons = dict(Counter(merged.reasons).most_common(TOP))
     summary = {
-        "samples": {"done": merged.done, "failed": merged.failed, "waiting": merged.waiting},
+        "samples": {"done": merged.done, "failed": merged.failed, "waiting": merged.waiting, "kept": merged.kept},
         "errors": reasons,
         "stages": stage_counts(tally),
         "tokens": dict(tally.tokens),
@@ -141,13 +154,15 @@ def _close(settings: CaptionSettings, files: Files, merged: Merged, tally: Tally
     storage.write(location, json.dumps(summary, indent=2).encode())
     waiting = f", {merged.waiting} waiting" if merged.waiting else ""
     problems = problem_lines(
-        f"{missing} samples have no answer and no error" if missing else None,
+        f"{merged.waiting} samples have no answer and no error" if merged.waiting else None,
         too_many(merged.failed, total, "samples", settings.max_failed_fraction),
     )
     lines = ["", f"samples  {total + merged.waiting}: {merged.done} done, {merged.failed} failed{waiting}"]
     lines += listed(reasons)
     lines += [f"time     {duration(seconds)}: {in_this_run} samples", "", f"output   {storage.shown(files.merged)}"]
     lines += [f"errors   {storage.shown(files.errors)}"] if merged.failed else []
+    if merged.kept:
+        lines.append(f"kept     {storage.shown(files.kept)}: {merged.kept} of samples that are not in this input")
     if settings.dry_run:
         lines += ["", "DRY RUN: answers come from random weights and mean nothing."]
     print("\n".join([*lines, *problems]))

@@ -115,7 +115,9 @@ def what_makes_results(settings: CurateSettings, chosen: Task) -> dict[str, Any]
         del annotate["top_k"]
         annotate["task_fingerprint"] = hashlib.sha256(chosen.fingerprint().encode()).hexdigest()[:12]
     if settings.annotate.module:
-        annotate["module_fingerprint"] = hashlib.sha256(Path(settings.annotate.module).read_bytes()).hexdigest()[:12]
+        annotate["module_fingerprint"] = hashlib.sha256(
+            Path(settings.annotate.module).expanduser().read_bytes()
+        ).hexdigest()[:12]
     if settings.embed.embedder != "clip":
         del results["embed"]["clip_model"]
     return results

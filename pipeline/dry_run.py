@@ -7,27 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.models import standins
-from pipeline.settings import CaptionSettings, CurateSettings, ModelSettings, ResourceSettings
+from pipeline.settings import AnnotateSettings, AskSettings, CaptionSettings, CurateSettings, ResourceSettings
 
 if TYPE_CHECKING:
     from pipeline.report import Report
 
-Model = TypeVar("Model", bound=ModelSettings)
+Model = TypeVar("Model", AnnotateSettings, AskSettings)
 VIDEOS = 3  # or samples, unless --limit says otherwise
 VIDEO_PIXELS = 3072 * 28 * 28  # of frame pairs: leaves a quarter of the stand-in's tokens to prompt and answer
 MAX_TOKENS = 640  # random weights fill every string to its bound
 
 
+Curate = TypeVar("Curate", bound=CurateSettings)
+
+
+def made_small(settings: Curate) -> Curate:
+    """The same settings for one replica, any machine, a few videos."""
+    return settings.model_copy(update={"resources": _resources(settings.resources), "limit": settings.limit or VIDEOS})
+
+
 def with_stand_ins(settings: CurateSettings) -> CurateSettings:
-    """The same settings on stand-ins: tiny models, one replica, any machine, a few videos."""
-    update: dict[str, Any] = {
-        "annotate": _model(settings.annotate),
-        "resources": _resources(settings.resources),
-        "limit": settings.limit or VIDEOS,
-    }
+    """The same settings, made small, on tiny models."""
+    update: dict[str, Any] = {"annotate": _model(settings.annotate)}
     if settings.embed.embedder == "clip":
         update["embed"] = settings.embed.model_copy(update={"clip_model": str(_stand_in("clip"))})
-    return settings.model_copy(update=update)
+    return made_small(settings).model_copy(update=update)
 
 
 def caption_with_stand_ins(settings: CaptionSettings) -> CaptionSettings:
@@ -50,7 +54,10 @@ def _model(settings: Model) -> Model:
             "engine_kwargs": {},
         }
     )
-    return settings.model_copy(update={"vllm": vllm, "max_tokens": max(settings.max_tokens, MAX_TOKENS)})
+    update: dict[str, Any] = {"vllm": vllm, "max_tokens": max(settings.max_tokens, MAX_TOKENS)}
+    if settings.annotator == "openai":
+        update["annotator"] = "vllm"  # nothing is asked outside, nor paid for
+    return settings.model_copy(update=update)
 
 
 def _resources(settings: ResourceSettings) -> ResourceSettings:

@@ -12,3 +12,8 @@ class BadVideo(Exception):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """The text of an error as one line of at most `limit` characters; its type where it says nothing."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """An error that nobody foresaw, as the row of what failed by it has it."""
+    return f"{type(error).__name__}: {error}"[:500]

@@ -16,6 +16,11 @@ class Column(NamedTuple):
     meaning: str
 
 
+def storable(text: str) -> str:
+    """The text as a column holds it: half of a surrogate pair, which JSON can spell and UTF-8 cannot, becomes `?`."""
+    return text.encode("utf-8", "replace").decode()
+
+
 KEPT, REJECTED, FAILED = VERDICTS = ("kept", "rejected", "failed")
 VIDEO_OK, VIDEO_NO_CLIPS, VIDEO_FAILED = "ok", "no_clips", "failed"
 

@@ -4,15 +4,23 @@ A field's description states its unit. `affects results` is the rule for resumin
 OPERATIONAL (where to run, how fast), and nothing else.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipeline import labels
 
 OPERATIONAL: dict[str, Any] = {"operational": True}
+KEY, ERROR = "__key", "__error"  # fields of a sample's record that are the pipeline's own
 Probability = Annotated[float, Field(ge=0, le=1)]
 LabelSelector = Annotated[dict[str, str], AfterValidator(labels.checked)]
+
+
+def _not_ours(field: str) -> str:
+    if field in (KEY, ERROR):
+        raise ValueError(f"{field} is the pipeline's own field: choose another")
+    return field
 
 
 class Group(BaseModel):
@@ -113,6 +121,20 @@ class ScreenSettings(Group):
     """a clip with a frame at or above this is rejected as nsfw (probability)"""
 
 
+def _checked_parallelism(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The engine's arguments, of which we must know how many GPUs they take. Raises ValueError."""
+    for name, value in kwargs.items():
+        if "-" in name:
+            raise ValueError(f"{name}: vLLM's names have underscores")
+        if name in PARALLEL and (type(value) is not int or value < 1):
+            raise ValueError(f"{name}: {value!r} is no number of GPUs")
+    return kwargs
+
+
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
+EngineArguments = Annotated[dict[str, Any], AfterValidator(_checked_parallelism)]
+
+
 class VllmSettings(Group):
     """The vLLM engine, through ray.data.llm."""
 
@@ -120,14 +142,13 @@ class VllmSettings(Group):
     """hub name or local folder of a vision-language model"""
     max_model_len: int = Field(default=4096, ge=256)
     """longest prompt and answer together (tokens)"""
-    engine_kwargs: dict[str, Any] = Field(default={}, json_schema_extra=OPERATIONAL)
+    engine_kwargs: EngineArguments = Field(default={}, json_schema_extra=OPERATIONAL)
     """more arguments for the engine, as YAML or JSON (gpu_memory_utilization, tensor_parallel_size, ...)"""
 
 
 def gpus_per_engine(settings: VllmSettings) -> int:
     """GPUs that one engine takes (count)."""
-    kwargs = settings.engine_kwargs
-    return int(kwargs.get("tensor_parallel_size", 1)) * int(kwargs.get("pipeline_parallel_size", 1))
+    return math.prod(settings.engine_kwargs.get(name, 1) for name in PARALLEL)
 
 
 class OpenAISettings(Group):
@@ -261,7 +282,7 @@ class DataSettings(Group):
     """the field that holds the path or URI of a sample's video or picture; samples without it are text only"""
     id_key: str | None = None
     """the field that tells samples apart (by default their whole content does)"""
-    output_key: str = "output"
+    output_key: Annotated[str, AfterValidator(_not_ours)] = "output"
     """the field that the answer is written to"""
     dataset: str | None = None
     """how samples are shown to the model, in place of what the task says (`main.py tasks` lists the datasets)"""
@@ -279,7 +300,7 @@ class VideoSettings(Group):
     min_frames: int = Field(default=4, ge=2)
     """... but at least so many, where there are so many (count)"""
     max_frames: int = Field(default=64, ge=2)
-    """... and at most so many (count)"""
+    """... and at most so many, all videos and pictures of a sample together (count)"""
     min_pixels: int = Field(default=64 * 28 * 28, ge=28 * 28)
     """smaller frames are enlarged to this (pixels a frame; 28 x 28 pixels of two frames are a token of Qwen2.5-VL)"""
     max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)
@@ -313,6 +334,9 @@ class CaptionSettings(Group):
     resources: ResourceSettings = Field(default=ResourceSettings(), json_schema_extra=OPERATIONAL)
 
 
+MAX_CLIP_FRAMES = 600  # of a clip of `summarize`: they travel together, and a model holds them all at once
+
+
 class SummarizeSettings(Group):
     """Labels for every 30 seconds of videos and pictures, in one JSONL file."""
 
@@ -328,9 +352,9 @@ class SummarizeSettings(Group):
     """a local file with the weights of resnet50 (by default torchvision's cache, else its download)"""
     top_k: int = Field(default=3, ge=1, le=20)
     """labels taken from each frame (count)"""
-    clip_s: float = Field(default=30.0, gt=0)
+    clip_s: float = Field(default=30.0, ge=0.1, le=86_400)
     """length of a clip (seconds); a picture counts as one clip"""
-    frame_every_sec: float = Field(default=2.0, gt=0)
+    frame_every_sec: float = Field(default=2.0, ge=0.001, le=86_400, validate_default=True)
     """distance between the frames that are looked at (seconds)"""
     num_gpu_actors: int | None = Field(default=None, ge=0)
     """classifiers with a GPU each (count; by default one for every GPU; 0: on CPUs)"""
@@ -341,6 +365,17 @@ class SummarizeSettings(Group):
     max_failed_fraction: Probability = MAX_FAILED_FRACTION
     source: SourceSettings = SourceSettings()
     resources: ResourceSettings = ResourceSettings()
+
+    @field_validator("frame_every_sec")
+    @classmethod
+    def _few_enough_frames(cls, every_s: float, info: ValidationInfo) -> float:
+        clip_s = info.data.get("clip_s", 0.0)  # not there when it is wrong itself
+        if clip_s > MAX_CLIP_FRAMES * every_s:
+            raise ValueError(
+                f"{clip_s / every_s:.0f} frames in each clip of {clip_s:g} s are more than {MAX_CLIP_FRAMES}: "
+                f"shorter clips (--clip-s), or a frame every {clip_s / MAX_CLIP_FRAMES:g} s"
+            )
+        return every_s
 
 
 class TasksSettings(Group):

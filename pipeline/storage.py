@@ -160,6 +160,16 @@ def find(root: str, suffix: str) -> Iterator[str]:
                 yield fs.unstrip_protocol(found) if is_remote(root) else found
 
 
+def names(folder: str) -> list[str]:
+    """The names in a folder, not in those below it, in order; none where there is no such folder."""
+    fs, path = filesystem(folder)
+    fs.invalidate_cache()
+    try:
+        return sorted(found.rstrip("/").rsplit("/", 1)[-1] for found in fs.ls(path, detail=False))
+    except FileNotFoundError:
+        return []
+
+
 def make_folder(path: str) -> str:
     """A local folder, made if need be; its path."""
     os.makedirs(local_path(path), exist_ok=True)

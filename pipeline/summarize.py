@@ -4,9 +4,10 @@ import json
 import os
 import posixpath
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.interrupts import insisted
 from pipeline.models.summarizers import BUILT_IN, Summarizer, make_summarizer
 from pipeline.progress import Progress, counting, duration
+from pipeline.records.summaries import Results, errors_beside
 from pipeline.report import TOP, problem_lines, too_many
 from pipeline.settings import SummarizeSettings
 from pipeline.sources import Found, find_videos
@@ -28,31 +30,38 @@ from pipeline.stages.ledger import Ledger
 from pipeline.stages.summarize import ReadClips, Summarize
 from pipeline.tasks.registry import PICTURES, load_module
 
-FIELDS = ("video_path", "clip_index", "start_sec", "end_sec", "summary")
-Row = dict[str, Any]
-
 
 def run(settings: SummarizeSettings) -> int:
     """Summarize; the exit code is 0 when all is done, 1 when too much failed. Raises UserError for mistakes."""
     began = time.time()
-    output = storage.absolute(settings.output)
-    storage.check_writable(posixpath.dirname(output))
+    check_output(settings.output)
     make = choose_model(settings)
     found = find(settings)
-    say(f"{len(found.videos)} videos and pictures")
+    say(f"{len(found.videos)} {'input' if len(found.videos) == 1 else 'inputs'}")
     say(cluster.connect(settings.resources))
     gpus = count_gpus(settings)
     ledger = Ledger.start()
-    clips = read(settings, found, ledger)  #               CPU  1 -> N  frames of each clip
+    clips = read(settings, found, ledger)  #               CPU  1 -> N  frames of each clip, and where a video ends
     said = summarize(settings, clips, make, gpus, ledger)  # GPU or CPU  1 -> 1  a model in a pool of actors
+    results = Results()
     with Progress(ledger.read, len(found.videos), counting("videos")), insisted():
-        rows = list(said.iter_rows())
-    rows.sort(key=lambda row: (row["order"], row["error"] is not None, row["clip_index"] or 0))
-    write(output, ({key: row[key] for key in FIELDS} for row in rows if row["error"] is None))
-    failed = [row for row in rows if row["error"] is not None]
-    keep = ("video_path", "clip_index", "error")
-    write(errors_beside(output), ({key: row[key] for key in keep if row[key] is not None} for row in failed))
-    return _close(settings, found, rows, failed, time.time() - began)
+        for row in said.iter_rows():
+            results.add(row)
+    results.close(found)
+    results.write(storage.absolute(settings.output))
+    return _close(settings, found, results, time.time() - began)
+
+
+def check_output(output: str) -> None:
+    """Raise UserError for what cannot become a file, before hours of work."""
+    location = storage.absolute(output)
+    fs, path = storage.filesystem(location)
+    if output.endswith("/") or "/" not in path:  # a bucket's name has none
+        raise UserError(f"--output {output}: is no file: name one, such as {storage.join(output, 'results.jsonl')}")
+    for file in (location, errors_beside(location)):
+        if not storage.is_remote(file) and fs.isdir(file):
+            raise UserError(f"--output {output}: {storage.shown(file)} is a folder: name a file")
+    storage.check_writable(posixpath.dirname(location))
 
 
 def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
@@ -139,30 +148,19 @@ def summarize(
     )
 
 
-def write(location: str, rows: Iterable[Row]) -> None:
-    """Rows as JSONL, whole or not at all; no file where there are none but for reasons."""
-    with storage.writing(location) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
-
-
-def errors_beside(output: str) -> str:
-    """results.jsonl -> results.errors.jsonl."""
-    return f"{output.removesuffix('.jsonl')}.errors.jsonl"
-
-
-def _close(settings: SummarizeSettings, found: Found, rows: list[Row], failed: list[Row], seconds: float) -> int:
+def _close(settings: SummarizeSettings, found: Found, results: Results, seconds: float) -> int:
     """Say what came out, and give the exit code."""
-    total, bad = len(found.videos), len({row["order"] for row in failed})
-    missing = total - len({row["order"] for row in rows})
+    total, bad = len(found.videos), len(results.bad)
+    missing = total - len(results.seen)
     output = storage.shown(storage.absolute(settings.output))
     problems = problem_lines(
         f"{missing} inputs have no row and no error" if missing else None,
         too_many(bad, total, "inputs", settings.max_failed_fraction),
     )
-    lines = ["", f"inputs   {total}: {total - bad} ok, {bad} failed", f"clips    {len(rows) - len(failed)}"]
-    lines += [f"         {row['video_path']}: {row['error']}" for row in failed[:TOP]]
+    lines = ["", f"inputs   {total}: {total - bad - missing} ok, {bad} failed", f"clips    {len(results.done)}"]
+    for row in map(json.loads, islice(results.failed.lines(), TOP)):
+        lines.append(f"         {row['video_path']}: {row['error']}")
     lines += [f"time     {duration(seconds)}", "", f"output   {output}"]
-    lines += [f"errors   {errors_beside(output)}"] if failed else []
+    lines += [f"errors   {errors_beside(output)}"] if results.failed else []
     print("\n".join([*lines, *problems]))
     return 1 if problems else 0

@@ -14,6 +14,7 @@ import yaml
 from pipeline import cli, plan
 from pipeline.curate import choose_task, what_makes_results
 from pipeline.deploy import preflight
+from pipeline.deploy.machines import NodeGroup
 from pipeline.errors import UserError
 from pipeline.records.books import Books, agree_on_settings
 from pipeline.records.lease import Lease
@@ -92,8 +93,8 @@ def test_production_names_its_machines_balance_memory_and_cost(clips_folder: Pat
     assert stages["split"].groups == stages["embed"].groups
     assert [str(group) for group in stages["split"].groups] == ["cpu (2 x m7i.8xlarge)"]
     text = "\n".join(made.lines)
-    assert "USD (7.10 an hour with all nodes), 0.0" in text  # 0.40 + 4 x 1.35 + 2 x 0.65
-    assert "(15.62) where no spot" in text  # 0.40 + 4 x 3.00 + 2 x 1.61
+    assert "cost      about 0.59 USD (7.10 an hour with all nodes), 1.31 (15.62) where no spot is" in text
+    # 0.40 + 4 x 1.35 + 2 x 0.65; 0.40 + 4 x 3.00 + 2 x 1.61
     assert "disk      gpu: 5 MB a node for " in text
     assert "disk      cpu: 5 MB a node for " in text
     assert "memory    cpu: " in text
@@ -118,11 +119,19 @@ def test_gpus_that_wait_are_told(clips_folder: Path, tmp_path: Path, folder_mode
     assert any("the GPUs wait for" in note for note in made.notes)
 
 
+def with_engines_of(clips_per_s: float, tmp_path: Path) -> str:
+    table = yaml.safe_load((ROOT / "configs/prices.yaml").read_text())
+    table["rates"]["vllm_clips_per_s"]["L40S"] = clips_per_s
+    (tmp_path / "prices.yaml").write_text(yaml.safe_dump(table))
+    return str(tmp_path / "prices.yaml")
+
+
 def test_cpus_that_wait_are_told(clips_folder: Path, tmp_path: Path, folder_model: str):
-    wide = CLUSTER.model_copy(update={"vllm_replicas": 1, "screen_actors": 16, "embed_actors": 16})
-    made = plan.make(production(clips_folder, tmp_path, folder_model, resources=wide))
+    wide = CLUSTER.model_copy(update={"screen_actors": 16, "embed_actors": 16})
+    slow = with_engines_of(3, tmp_path)
+    made = plan.make(production(clips_folder, tmp_path, folder_model, resources=wide, prices=slow))
     assert any("the CPUs wait for the GPUs" in note for note in made.notes)
-    assert any(line.startswith("balance") and "the GPUs take 12" in line for line in made.lines)
+    assert any(line.startswith("balance") and "GPUs take 12" in line for line in made.lines)
 
 
 def test_pools_that_nobody_gave_are_sized_as_the_run_would_size_them(clips_folder: Path, tmp_path: Path):
@@ -181,7 +190,7 @@ def test_what_would_fail_is_a_problem_and_exit_code_2(
 ):
     if "resources" in changes:
         annotate = AnnotateSettings(annotator="vllm")
-        changes, said = changes | {"annotate": annotate}, "accelerator_type H100: cluster_compute.yaml offers L40S"
+        changes, said = changes | {"annotate": annotate}, "accelerator_type H100: the nodes offer L40S"
     assert plan.run(settings(clips_folder, tmp_path, **changes)) == 2
     out = capsys.readouterr().out
     assert any(line.startswith("PROBLEM") and said in line for line in out.splitlines()), out
@@ -198,7 +207,8 @@ def test_what_would_fail_is_a_problem_and_exit_code_2(
         ({"cpus_per_actor": None, "embed_actors": None}, "resources.cpus_per_actor, embed_actors: not given"),
         ({"vllm_replicas": None}, "resources.vllm_replicas: not given"),
         ({"cpus_per_actor": 4}, "a node of gpu has 4 CPUs: its engines reserve 1, and the making of their requests 4"),
-        ({"screen_actors": 400}, "memory: the workers on a node of cpu need"),
+        ({"screen_actors": 400, "cpus_per_actor": 0.1}, "memory: the workers on a node of cpu may need 2"),
+        ({"cpus_per_split": 33, "split_tasks": 1}, "one worker reserves 33 CPUs, no node has more than 32"),
     ],
 )
 def test_resources_that_no_machine_offers(
@@ -222,6 +232,79 @@ def test_videos_without_a_codec_are_told(clips_folder: Path, tmp_path: Path):
 def test_another_ray_than_the_images_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preflight, "version", lambda package: "2.59.0")
     assert preflight.versions(str(ROOT)) == ["ray 2.59.0 is installed here, requirements.txt pins 2.60.0: make setup"]
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        ({"screen_actors": 64, "cpus_per_actor": 4}, "the actors reserve 264 CPUs; there are"),
+        ({"cpus_per_split": 640}, "one worker reserves 640 CPUs"),
+    ],
+)
+def test_pools_that_this_machine_cannot_hold(clips_folder: Path, tmp_path: Path, update: dict, said: str):
+    machine = NodeGroup(name="this machine", cpus=16, memory_gib=64)
+    resources = ResourceSettings(embed_actors=1, label_actors=1, **update)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "this_machine", lambda: machine)
+        made = plan.make(settings(clips_folder, tmp_path, resources=resources))
+    assert any(said in problem for problem in made.problems), made.problems
+
+
+def test_a_plan_of_a_dry_run_is_small_and_anywhere(clips_folder: Path, tmp_path: Path, folder_model: str):
+    made = plan.make(production(clips_folder, tmp_path, folder_model, dry_run=True))
+    assert made.problems == []
+    assert made.videos == 3
+    assert {str(group) for stage in made.stages for group in stage.groups} == {"this machine"}
+
+
+@pytest.mark.parametrize(
+    ("group", "update"),
+    [
+        (0, {"max_nodes": "4"}),
+        (0, {"max_nodes": None}),
+        (1, {"max_nodes": 0}),
+        (0, {"maxnodes": 2}),
+        (1, {"min_nodes": 5, "max_nodes": 2}),
+        (1, {"resources": {"CPU": "4"}}),
+        (1, {"labels": ["a"]}),
+        (0, {"instance_type": ["a"]}),
+    ],
+)
+def test_machines_that_anyscale_would_refuse_are_one_line(clips_folder: Path, tmp_path: Path, group: int, update: dict):
+    compute = yaml.safe_load((ROOT / "cluster_compute.yaml").read_text())
+    compute["worker_nodes"][group] |= update
+    (tmp_path / "machines.yaml").write_text(yaml.safe_dump(compute))
+    with pytest.raises(UserError, match=r"machines.yaml: not a compute config: "):
+        plan.make(settings(clips_folder, tmp_path, compute=str(tmp_path / "machines.yaml"), resources=CLUSTER))
+
+
+@pytest.mark.parametrize("head", [None, {"instance_type": "m7i.2xlarge"}])
+def test_machines_that_are_told_in_few_words(clips_folder: Path, tmp_path: Path, head: dict | None):
+    needs = {"CPU": 16, "memory": "32Gi"}
+    worker = {"name": "w", "required_resources": needs, "min_nodes": 1, "labels": {"role": "cpu"}}
+    (tmp_path / "machines.yaml").write_text(yaml.safe_dump({"head_node": head, "worker_nodes": [worker]}))
+    resources = ResourceSettings(cpu_label_selector={"role": "cpu"})
+    made = plan.make(settings(clips_folder, tmp_path, compute=str(tmp_path / "machines.yaml"), resources=resources))
+    assert [problem for problem in made.problems if not problem.startswith("head_node")] == []
+    assert any("no price for w: it is left out" in note for note in made.notes)
+
+
+def test_workers_that_share_cores_are_as_slow_as_the_cores(clips_folder: Path, tmp_path: Path, folder_model: str):
+    """Four workers a core are not four times as quick."""
+    crowd = CLUSTER.model_copy(update={"cpus_per_actor": 0.25, "screen_actors": 128, "embed_actors": 64})
+    quick = with_engines_of(1000, tmp_path)
+    made = plan.make(production(clips_folder, tmp_path, folder_model, resources=crowd, prices=quick))
+    name, seconds = made.pace
+    assert name == "the number of cores"
+    assert seconds == pytest.approx(sum(stage.cpu_s for stage in made.stages) / 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("tensor_parallel_size", "two"), ("tensor_parallel_size", 0), ("tensor-parallel-size", 2)]
+)
+def test_engine_arguments_that_tell_no_number_of_gpus(name: str, value: object):
+    with pytest.raises(ValueError, match=name):
+        VllmSettings(engine_kwargs={name: value})
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 """Make a small video with shots, motion and sound, to try things on: make_dummy_video.py out.mp4 [--seconds 12]"""
 
 import argparse
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 
 FPS, WIDTH, HEIGHT, SAMPLE_RATE, SHOT_S = 25, 640, 360, 44_100, 3.0
+ENDINGS = (".mp4", ".mov", ".mkv")  # of containers that take H.264 and AAC
+MAX_S = 86_400
 
 
 def make(path: Path, seconds: float = 12.0) -> list[float]:
@@ -52,10 +56,24 @@ def tone(index: int) -> av.AudioFrame:
     return frame
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> int:
+    """The exit code: 2 for the caller's mistake, told in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path, help="the file to write (.mp4)")
+    parser.add_argument("path", type=Path, help=f"the file to write ({', '.join(ENDINGS)})")
     parser.add_argument("--seconds", type=float, default=12.0, help="its length (seconds) [12]")
-    arguments = parser.parse_args()
-    starts = make(arguments.path, arguments.seconds)
-    print(f"{arguments.path}: {arguments.seconds:g} s, shots start at {', '.join(f'{start:g}' for start in starts)} s")
+    given = parser.parse_args(arguments)
+    try:
+        if given.path.suffix.lower() not in ENDINGS:
+            raise ValueError(f"{given.path}: a video's name ends in {', '.join(ENDINGS)}")
+        if not 1 / FPS <= given.seconds <= MAX_S:
+            raise ValueError(f"--seconds {given.seconds:g}: from {1 / FPS:g}, which is one frame, to {MAX_S}")
+        starts = make(given.path, given.seconds)
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.path}: {given.seconds:g} s, shots start at {', '.join(f'{start:g}' for start in starts)} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """The deploy files: their names, and what is in them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def check_files(folder: str) -> Problems:
                     found.append(f"{name}: not a mapping")
             except yaml.YAMLError as error:
                 found.append(f"{name}: not valid YAML: {one_line(error, 1000)}")
+        elif name == REQUIREMENTS and not re.search(r"^ray\b.*==\d", path.read_text(), re.MULTILINE):
+            found.append(f"{name}: no `ray==` with its version, which the image must have, too")
     return found
 
 

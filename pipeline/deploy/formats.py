@@ -14,11 +14,22 @@ def check_formats(folder: str) -> Problems:
     from anyscale.job.models import JobConfig
     from anyscale.schedule.models import ScheduleConfig
 
-    models = {JOB: JobConfig, SCHEDULE: ScheduleConfig, COMPUTE: ComputeConfig}
+    models: dict[str, Any] = {JOB: JobConfig, SCHEDULE: ScheduleConfig, COMPUTE: ComputeConfig}
     found: Problems = []
     for name, model in models.items():
         found += _refusals(name, lambda model=model, name=name: model.from_yaml(str(Path(folder, name))))
     return found + _refusals(OLD_ENV, lambda: _old_environment(load(folder, OLD_ENV)))
+
+
+def compute_problem(content: Any) -> str | None:
+    """Why Anyscale would refuse this as a compute config, if so."""
+    from anyscale.compute_config.models import ComputeConfig
+
+    try:
+        ComputeConfig.from_dict(content)
+    except Exception as error:  # the models raise whatever they like
+        return one_line(error, 1000)
+    return None
 
 
 def _refusals(name: str, build: Callable[[], Any]) -> Problems:

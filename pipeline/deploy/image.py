@@ -32,8 +32,9 @@ def check_image(folder: str) -> Problems:
     old_variables = {key: str(value) for key, value in (old.get("env_vars") or {}).items()}
     if old_variables != variables:
         found.append(f"{OLD_ENV}: env_vars are {old_variables}, {IMAGE} sets {variables}")
-    if old.get("debian_packages") or old.get("post_build_cmds"):
-        found.append(f"{OLD_ENV}: debian_packages and post_build_cmds have no counterpart in {IMAGE}")
+    conda = (old.get("python") or {}).get("conda_packages")
+    if old.get("debian_packages") or old.get("post_build_cmds") or conda:
+        found.append(f"{OLD_ENV}: debian_packages, conda_packages and post_build_cmds have no counterpart in {IMAGE}")
     found += [f"{IMAGE}: {command}: has no counterpart in {OLD_ENV}, and is not checked" for command in others]
     found += in_image(IMAGE, variables) + by_their_look(folder, IMAGE) + by_their_look(folder, OLD_ENV)
     return found
@@ -46,6 +47,8 @@ def image_problem(name: str, tag: str, ray_version: str) -> str | None:
         return f"{name}: no Ray version in the tag of {tag}"
     if version[1] != ray_version:
         return f"{name}: the image has Ray {version[1]}, {REQUIREMENTS} pins {ray_version}: change them together"
+    if "ray-llm" not in tag or "-cu" not in tag:
+        return f"{name}: {tag} is no image for vLLM on GPUs: anyscale/ray-llm:...-cu..."
     return None
 
 

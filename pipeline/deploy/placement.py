@@ -16,33 +16,47 @@ ENGINE_CPUS_PER_GPU = 1.0  # what Ray Data reserves beside each
 def placement(settings: CurateSettings, compute: dict[str, Any], nodes: Mapping[str, Any]) -> Problems:
     """Labels and GPUs that no node group offers, and pools that do not fit into what is offered."""
     groups = node_groups(compute, nodes)
-    found = _cpu_work(settings, [group for group in groups if group.offers(settings.resources.cpu_label_selector)])
+    found = cpu_work(settings, groups)
     if settings.annotate.annotator == "vllm":
         found += _engines(settings, groups)
-    if any((compute.get("head_node", {}).get("resources") or {}).get(kind) != 0 for kind in ("CPU", "GPU")):
-        found.append(f"{COMPUTE}: head_node: resources: {{CPU: 0, GPU: 0}} keeps work away from the head")
+    if any(((compute.get("head_node") or {}).get("resources") or {}).get(kind) != 0 for kind in ("CPU", "GPU")):
+        found.append("head_node: resources: {CPU: 0, GPU: 0} keeps work away from the head")
     return found
 
 
-def _cpu_work(settings: CurateSettings, groups: Sequence[NodeGroup]) -> Problems:
-    resources, start = settings.resources, cpus_at_start(groups)
+def cpu_work(settings: CurateSettings, machines: Sequence[NodeGroup], *, on_cluster: bool = True) -> Problems:
+    """Pools of CPU workers that these machines cannot hold."""
+    resources = settings.resources
+    groups = [group for group in machines if group.offers(resources.cpu_label_selector)]
     if not groups:
         return [_no_group("cpu_label_selector", resources.cpu_label_selector)]
+    start, cpus, least = cpus_at_start(groups), total_cpus(groups), _least(groups)
     if not start and (missing := not_given(settings)):
         return [
             f"resources.{', '.join(missing)}: not given, and with min_nodes 0 there are no CPUs by which the run could "
             "size its pools when it starts"
         ]
-    if (needed := reserved_cpus(settings, start)) > (cpus := total_cpus(groups)):
+    each, largest = max(resources.cpus_per_split, actor_cpus(settings, start)), max(group.cpus for group in groups)
+    if each > largest:
+        return [f"resources: one worker reserves {each:g} CPUs, no node has more than {largest:g}"]
+    if on_cluster and (needed := reserved_cpus(settings, start)) > cpus:
         return [
-            f"resources: the pools reserve {needed:g} CPUs, {COMPUTE} offers {cpus:g}: what does not fit never starts"
+            f"resources: the pools reserve {needed:g} CPUs, the nodes offer {cpus:g}: what does not fit never starts"
         ]
-    if (actors := fixed_cpus(settings, start)) + resources.cpus_per_split > (least := _least(groups)):
+    if (actors := fixed_cpus(settings, start)) + resources.cpus_per_split > least:
+        when = "while one node is missing " if least < cpus else ""
         return [
-            f"resources: the actors reserve {actors:g} CPUs; while one node is missing there are {least:g}: the split "
-            "would wait for it without a word"
+            f"resources: the actors reserve {actors:g} CPUs; {when}there are {least:g}: the split would wait for one "
+            "without a word"
         ]
     return []
+
+
+def gpu_groups(settings: CurateSettings, machines: Sequence[NodeGroup]) -> list[NodeGroup]:
+    """The machines where engines may run."""
+    kind, selector = settings.resources.accelerator_type, settings.resources.gpu_label_selector
+    labelled = [group for group in machines if group.gpus and group.offers(selector)]
+    return [group for group in labelled if kind is None or group.accelerator == kind]
 
 
 def _engines(settings: CurateSettings, groups: Sequence[NodeGroup]) -> Problems:
@@ -50,19 +64,18 @@ def _engines(settings: CurateSettings, groups: Sequence[NodeGroup]) -> Problems:
     labelled = [group for group in groups if group.gpus and group.offers(resources.gpu_label_selector)]
     if not labelled:
         return [_no_group("gpu_label_selector", resources.gpu_label_selector)]
-    kind = resources.accelerator_type
-    fitting = [group for group in labelled if kind is None or group.accelerator == kind]
+    fitting = gpu_groups(settings, groups)
     if not fitting:
         offered = ", ".join(sorted({str(group.accelerator) for group in labelled}))
-        return [f"resources.accelerator_type {kind}: {COMPUTE} offers {offered}"]
+        return [f"resources.accelerator_type {resources.accelerator_type}: the nodes offer {offered}"]
     if not resources.vllm_replicas and not any(group.min_nodes for group in fitting):
         return ["resources.vllm_replicas: not given, and with min_nodes 0 there are no GPUs to count at the start"]
-    together = int(settings.annotate.vllm.engine_kwargs.get("tensor_parallel_size", 1))
+    together = settings.annotate.vllm.engine_kwargs.get("tensor_parallel_size", 1)
     if together > (most := max(group.gpus for group in fitting)):
         return [f"annotate.vllm.engine_kwargs: tensor_parallel_size {together}: no node has more than {most} GPU"]
     wanted, gpus = (resources.vllm_replicas or 1) * each, total_gpus(fitting)
     if wanted > gpus:
-        return [f"resources.vllm_replicas: the engines need {wanted} GPUs, {COMPUTE} offers {gpus}"]
+        return [f"resources.vllm_replicas: the engines need {wanted} GPUs, the nodes offer {gpus}"]
     return [problem for group in fitting if (problem := _no_core_for_requests(settings, group, groups))]
 
 
@@ -72,16 +85,13 @@ def _no_core_for_requests(settings: CurateSettings, group: NodeGroup, groups: Se
     if group.gpus * ENGINE_CPUS_PER_GPU + request <= group.cpus:
         return None
     return (
-        f"{COMPUTE}: a node of {group.name} has {group.cpus:g} CPUs: its engines reserve "
+        f"resources: a node of {group.name} has {group.cpus:g} CPUs: its engines reserve "
         f"{group.gpus * ENGINE_CPUS_PER_GPU:g}, and the making of their requests {request:g} more"
     )
 
 
 def _no_group(setting: str, selector: Mapping[str, str]) -> str:
-    return (
-        f"resources.{setting}: no worker group of {COMPUTE} offers {labels.shown(selector)}: its operators would wait "
-        "for ever"
-    )
+    return f"resources.{setting}: no worker group offers {labels.shown(selector)}: its operators would wait for ever"
 
 
 def not_given(settings: CurateSettings) -> list[str]:

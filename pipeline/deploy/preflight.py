@@ -61,14 +61,14 @@ class Model:
 
 def models(settings: CurateSettings) -> list[Model]:
     """The models that are not in a package."""
-    if settings.dry_run:
-        return []
-    found = []
-    if settings.annotate.annotator == "vllm":
-        found.append(_model("annotate", "annotate.vllm.model", settings.annotate.vllm.model))
-    if settings.embed.embedder == "clip":
-        found.append(_model("embed", "embed.clip_model", settings.embed.clip_model))
-    return found
+    return [] if settings.dry_run else [_model(*named) for named in named_models(settings)]
+
+
+def named_models(settings: CurateSettings) -> list[tuple[str, str, str]]:
+    """(stage, setting, name or folder) of each."""
+    vllm = [("annotate", "annotate.vllm.model", settings.annotate.vllm.model)]
+    clip = [("embed", "embed.clip_model", settings.embed.clip_model)]
+    return vllm * (settings.annotate.annotator == "vllm") + clip * (settings.embed.embedder == "clip")
 
 
 def _model(stage: str, key: str, name: str) -> Model:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.deploy.files import Problems
 
-NAME = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|KEY|CREDENTIALS?)(_|$)", re.IGNORECASE)
+NAME = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|(API)?KEY|CRED(ENTIAL)?S?)(_|$)", re.IGNORECASE)
 VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16})\b")  # hub, OpenAI, AWS
 
 
@@ -16,7 +16,7 @@ def written_out(name: str, variables: Mapping[str, Any]) -> Problems:
     return [
         f"{name}: env_vars: {key} has its value written out: write ${{{key}}}, and revoke what was there"
         for key, value in variables.items()
-        if NAME.search(key) and value != f"${{{key}}}"
+        if NAME.search(key) and value not in (f"${{{key}}}", f"${key}")
     ]
 
 

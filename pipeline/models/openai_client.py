@@ -10,7 +10,7 @@ from typing import Any
 from openai import APIConnectionError, OpenAI, OpenAIError
 
 from pipeline.errors import one_line
-from pipeline.models.vlm import Answer, Reply, judge, openai_messages
+from pipeline.models.vlm import Answer, Reply, count, judge, openai_messages
 from pipeline.settings import ModelSettings
 from pipeline.tasks import Task
 
@@ -81,9 +81,13 @@ class Endpoint:
             reply = self._complete(request)
             usage = reply.usage
             text = reply.choices[0].message.content if reply.choices else None
-        except (OpenAIError, AttributeError) as error:  # what is no endpoint gives no completion: a page of HTML
-            return Reply(error=f"the endpoint failed: {one_line(error, 300)}")
-        return Reply(text, None, usage.prompt_tokens if usage else None, usage.completion_tokens if usage else None)
+            if not isinstance(text, str | None):
+                raise TypeError(f"the answer is no text: {str(text)[:100]}")
+            tokens = (count(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens"))
+            return Reply(text, None, *tokens)
+        except Exception as error:  # the client checks nothing: a body may be broken, a page of HTML, of any shape
+            kind = "" if isinstance(error, OpenAIError) else f"{type(error).__name__}: "
+            return Reply(error=f"the endpoint failed: {kind}{one_line(error, 300)}")
 
     def _complete(self, request: Request) -> Any:
         """One request, tried again after a timeout, a lost connection, a 408, 409, 429 or 5xx answer. Every try is

@@ -13,8 +13,7 @@ import numpy as np
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.efficientnet import EfficientNet
-    from pipeline.models.resnet import ResNet50
+    from pipeline.models.imagenet import ImageNetClassifier
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ Summarizer = Callable[[list[ClipFrames]], Sequence[str]]
 class LabelUnion:
     """The top_k labels of each frame, all of a clip's together, likeliest first: `limousine, streetcar, minivan`."""
 
-    def __init__(self, classifier: "EfficientNet | ResNet50", top_k: int):
+    def __init__(self, classifier: "ImageNetClassifier", top_k: int):
         self._classifier, self._top_k = classifier, top_k
 
     def __call__(self, clips: list[ClipFrames]) -> list[str]:
-        """One forward for all frames of all clips."""
+        """The frames of all clips are put to the network together."""
         scores = self._classifier.probabilities([frame for clip in clips for frame in clip.frames])
         ends = np.cumsum([len(clip.frames) for clip in clips])[:-1]
         return [self._union(of_clip) for of_clip in np.split(scores, ends)]

@@ -22,6 +22,12 @@ class Reply:
     output_tokens: int | None = None
 
 
+def count(value: Any) -> int | None:
+    """A token count, or None for what is none (NaN, where others of the batch have one)."""
+    is_count = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**31
+    return int(value) if is_count else None
+
+
 @dataclass(frozen=True)
 class Answer:
     """A validated answer, or why there is none."""

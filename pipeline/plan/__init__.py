@@ -11,9 +11,11 @@ from pipeline import storage
 from pipeline.curate import choose_task
 from pipeline.deploy import preflight
 from pipeline.deploy.files import COMPUTE, PRICES
+from pipeline.deploy.formats import compute_problem
 from pipeline.deploy.machines import node_groups, this_machine
-from pipeline.deploy.placement import placement
+from pipeline.deploy.placement import cpu_work, placement
 from pipeline.deploy.prices import read_prices
+from pipeline.dry_run import made_small
 from pipeline.errors import UserError
 from pipeline.plan.cost import look_at_cost
 from pipeline.plan.found import Plan, size
@@ -36,6 +38,7 @@ def run(settings: PlanSettings) -> int:
 def make(settings: PlanSettings) -> Plan:
     """Everything that can be known. Problems are collected, so that one look shows them all."""
     settings = settings.model_copy(update={"output": storage.absolute(settings.output)})
+    settings = made_small(settings) if settings.dry_run else settings
     prices, plan = read_prices(settings.prices or str(ROOT / PRICES)), Plan()
     compute, table = _compute(settings), {name: node.model_dump() for name, node in prices.nodes.items()}
     plan.machines = [this_machine()] if compute is None else node_groups(compute, table)
@@ -45,9 +48,12 @@ def make(settings: PlanSettings) -> Plan:
     _look_at_models(settings, plan)
     if plan.videos:
         look_at_cost(compute, prices, plan)
-    if compute is not None:
-        plan.problems += placement(settings, compute, table)
-        plan.problems += preflight.versions(str(ROOT))
+    if compute is None:
+        plan.problems += cpu_work(settings, plan.machines, on_cluster=False)
+        if settings.annotate.annotator == "vllm" and not plan.machines[0].gpus and not settings.dry_run:
+            plan.problems.append("annotate.annotator vllm: no GPU here: vLLM's CPU build is for dry runs (--dry-run)")
+    else:
+        plan.problems += placement(settings, compute, table) + preflight.versions(str(ROOT))
     plan.notes += preflight.tokens(settings, on_cluster=compute is not None)
     plan.problems += [*preflight.keys(settings), *preflight.output(settings.output)]
     if compute is not None and not storage.is_remote(settings.output):
@@ -63,8 +69,8 @@ def _compute(settings: PlanSettings) -> dict[str, Any] | None:
         return None
     location = settings.compute or str(ROOT / COMPUTE)
     content = read_yaml(location, "--compute")
-    if not isinstance(content, dict):
-        raise UserError(f"{location}: not a compute config")
+    if problem := "not a mapping" if not isinstance(content, dict) else compute_problem(content):
+        raise UserError(f"{location}: not a compute config: {problem}")
     return content
 
 

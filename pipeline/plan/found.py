@@ -10,23 +10,28 @@ from pipeline.video.decode import VideoInfo
 class Stage:
     """One stage: how many workers, what each reserves and takes, the node groups it may run on, and its work in all.
 
-    gib: memory of one worker (GiB); busy_s: seconds that the whole pool is busy; gpus: what all its workers take.
+    cpus, gib: what one worker reserves (count) and takes (GiB); busy_s: seconds that the whole pool is busy; cpu_s:
+    seconds of a core in all; gpus: what all its workers take.
     """
 
     name: str
     workers: int
     reserves: str
     groups: tuple[NodeGroup, ...]
+    cpus: float
     gib: float
     busy_s: float
+    cpu_s: float = 0.0
     gpus: int = 0
 
 
 @dataclass
 class Plan:
-    """What was found out. videos: those that the run would open; finished: those it would not open any more;
-    seconds, num_bytes, clips: of those that it would open; kept: the fraction of the clips that passes quality and
-    screen. `problems` is why the run would fail, `notes` what is worth knowing.
+    """What was found out.
+
+    videos: those that the run would open; finished: those it would not open any more; seconds, num_bytes, clips: of
+    those that it would open; kept: the fraction of the clips that passes quality and screen; pace: what takes the
+    longest, and how long (seconds). `problems` is why the run would fail, `notes` what is worth knowing.
     """
 
     videos: int = 0
@@ -36,6 +41,7 @@ class Plan:
     num_bytes: float = 0.0
     clips: float = 0.0
     kept: float = 1.0
+    pace: tuple[str, float] = ("", 0.0)
     stages: list[Stage] = field(default_factory=list)
     machines: list[NodeGroup] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)

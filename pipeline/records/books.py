@@ -70,7 +70,7 @@ def check_settings(root: str, result_settings: dict[str, Any], name: str = SETTI
     """
     data = storage.read(storage.join(root, "run", name))
     if data is None:
-        if next(iter(storage.find(storage.join(root, "tables"), ".parquet")), None):
+        if name == SETTINGS and next(iter(storage.find(storage.join(root, "tables"), ".parquet")), None):
             raise UserError(f"{root} has tables but no run/{name}: choose another --output")
         return
     try:

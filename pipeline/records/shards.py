@@ -1,20 +1,26 @@
 """The output of a task over samples: shards while the run goes, one file in input order at its end.
 
 A shard's line is a finished record as it will stand in that file, or {"__key", "__error"} of a sample that failed.
+What no line of the input asks for any more (it was cut short, or there is a --limit) is kept beside it, and comes back
+with its line.
 """
 
 import json
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from pipeline import storage
+from pipeline.errors import UserError
 from pipeline.records import lease
-from pipeline.sources.samples import KEY, Line
+from pipeline.settings import ERROR, KEY
+from pipeline.sources.samples import Line
 
-ERROR = "__error"
+MAX_OPEN = 64  # files held open while records are looked up in hundreds of shards
 SHARD_BYTES = 4 << 20  # a shard that has grown to this is closed: object stores write it anew with each addition
 
 
@@ -33,17 +39,32 @@ class Files:
     def errors(self) -> str:
         return storage.join(self.root, f"output.{self.task}.errors.jsonl")
 
+    @property
+    def kept(self) -> str:
+        return storage.join(self.root, f"output.{self.task}.kept.jsonl")
+
     def shard(self, rank: int) -> str:
         return storage.join(self.root, f"output.{self.task}.rank{rank}.jsonl")
 
+    def ranks(self) -> list[int]:
+        """The numbers of the shards that are there."""
+        matches = (
+            re.fullmatch(rf"output\.{re.escape(self.task)}\.rank(\d+)\.jsonl", name)
+            for name in storage.names(self.root)
+        )
+        return sorted(int(match[1]) for match in matches if match)
+
     def shards(self) -> list[str]:
         """Those that are there."""
-        prefix = self.shard(0).removesuffix("0.jsonl")
-        return [name for name in storage.find(self.root, ".jsonl") if name.startswith(prefix)]
+        return [self.shard(rank) for rank in self.ranks()]
+
+    def next_rank(self) -> int:
+        """A number that no shard has: a writer of an earlier run may still be dying over its own."""
+        return max(self.ranks(), default=-1) + 1
 
     def remove(self) -> None:
         """Begin anew."""
-        for name in [*self.shards(), self.merged, self.errors]:
+        for name in [*self.shards(), self.kept, self.merged, self.errors]:
             storage.remove(name)
 
 
@@ -79,32 +100,40 @@ def encode(record: dict[str, Any]) -> bytes:
 
 @dataclass
 class Settled:
-    """What earlier work left. done: key -> (file, offset) of its record; failed: key -> why."""
+    """What earlier work left. done: key -> (local file, offset) of its record; failed: key -> why."""
 
-    done: dict[str, tuple[BinaryIO, int]] = field(default_factory=dict)
+    done: dict[str, tuple[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    _opened: dict[str, BinaryIO] = field(default_factory=dict)  # what was used last stands last
+
+    def take(self, key: str) -> bytes:
+        """The record of a key that is done, as its line; it is in `done` no more."""
+        path, offset = self.done.pop(key)
+        file = self._opened.pop(path, None) or open(path, "rb")  # noqa: SIM115
+        self._opened[path] = file
+        if len(self._opened) > MAX_OPEN:
+            self._opened.pop(next(iter(self._opened))).close()
+        file.seek(offset)
+        return file.readline()
+
+    def close(self) -> None:
+        for file in self._opened.values():
+            file.close()
 
 
 @contextmanager
 def settled(files: Files) -> Iterator[Settled]:
-    """Read what is settled; a last line that was torn by a kill is cut off. The files stay open within."""
-    seen = Settled()
-    with tempfile.TemporaryDirectory(prefix="cutroom-shards-") as folder:
-        opened: list[BinaryIO] = []
-        try:
-            shards = files.shards()
-            for name in shards:
-                _repair(name)
-            for index, name in enumerate([files.errors, files.merged, *shards]):
-                if (file := _open(name, f"{folder}/{index}")) is not None:
-                    opened.append(file)
-                    _read(file, seen)
-            for key in seen.done.keys() & seen.failed.keys():
-                del seen.failed[key]  # it was tried again
-            yield seen
-        finally:
-            for file in opened:
-                file.close()
+    """Read what is settled; a last line that was torn by a kill is cut off. Records can be taken within."""
+    with tempfile.TemporaryDirectory(prefix="cutroom-shards-") as folder, closing(Settled()) as seen:
+        shards = files.shards()
+        for name in shards:
+            _repair(name)
+        for index, name in enumerate([files.errors, files.kept, files.merged, *shards]):
+            if (path := _local(name, f"{folder}/{index}")) is not None:
+                _read(path, seen, is_errors=name == files.errors)
+        for key in seen.done.keys() & seen.failed.keys():
+            del seen.failed[key]  # it was tried again
+        yield seen
 
 
 def _repair(shard: str) -> None:
@@ -113,76 +142,82 @@ def _repair(shard: str) -> None:
         storage.write(shard, data[: data.rfind(b"\n") + 1])
 
 
-def _open(uri: str, copy: str) -> BinaryIO | None:
-    """The file, or a local copy where it is remote: its lines are read one by one, in any order."""
+def _local(uri: str, copy: str) -> str | None:
+    """The file, or a copy where it is remote, since its lines are read one by one and in any order; None where there is
+    none."""
     fs, path = storage.filesystem(uri)
+    if not storage.is_remote(uri):
+        if os.path.isdir(path):
+            raise UserError(f"{uri}: is a folder, where this run writes a file: choose another --output")
+        return path if os.path.exists(path) else None
     try:
-        if storage.is_remote(uri):
-            fs.get_file(path, copy)
-            path = copy
-        return open(path, "rb")
+        fs.get_file(path, copy)
+        return copy
     except FileNotFoundError:
         return None
 
 
-def _read(file: BinaryIO, seen: Settled) -> None:
+def _read(path: str, seen: Settled, *, is_errors: bool) -> None:
     offset = 0
-    for data in file:
-        at, offset = offset, offset + len(data)
-        try:
-            record = json.loads(data)
-            key = record[KEY]
-        except (ValueError, KeyError, TypeError):
-            continue  # torn, or no record: whatever it was about is done again
-        if not isinstance(key, str):
-            continue
-        if (error := _error(record)) is not None:
-            seen.failed[key] = error
-        else:
-            seen.done[key] = (file, at)
-
-
-def _error(record: dict[str, Any]) -> str | None:
-    """Why a sample failed, from a shard or from the errors file; None for a finished record."""
-    if record.keys() == {KEY, ERROR}:
-        return str(record[ERROR])
-    return str(record["error"]) if record.keys() == ERROR_KEYS else None
-
-
-ERROR_KEYS = {"line", "error", KEY, "input"}
+    with open(path, "rb") as file:
+        for data in file:
+            at, offset = offset, offset + len(data)
+            try:
+                record = json.loads(data)
+                key, error = record[KEY], record.get("error" if is_errors else ERROR)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # torn, or no record: whatever it was about is done again
+            if not isinstance(key, str):
+                continue
+            if is_errors or record.keys() == {KEY, ERROR}:
+                seen.failed[key] = str(error)
+            else:
+                seen.done[key] = (path, at)
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Lines of the input by what became of them; reasons: how often each error occurred."""
+    """Lines of the input by what became of them; reasons: how often each error occurred. kept: records that none of
+    these lines asks for."""
 
     done: int
     failed: int
     waiting: int
+    kept: int
     reasons: dict[str, int]
 
 
 def merge(files: Files, lines: Iterable[Line]) -> Merged:
-    """Write what is settled of these lines into one file in their order, and into the errors file what failed; then
-    remove the shards. Killed at any point, it can be done again."""
+    """Write what is settled of these lines into one file in their order, and into the errors file what failed; what
+    other lines left is kept; then remove the shards. Killed at any point, it can be done again."""
     done = failed = waiting = 0
     reasons: dict[str, int] = {}
-    with settled(files) as seen, storage.writing(files.merged) as merged, storage.writing(files.errors) as errors:
+    with (
+        settled(files) as seen,
+        storage.writing(files.merged) as merged,
+        storage.writing(files.errors) as errors,
+        storage.writing(files.kept) as kept,  # in its place first: until then all stands in the others
+    ):
         for line in lines:
-            problem = line.problem or seen.failed.get(line.key or "")
+            problem = line.problem or seen.failed.pop(line.key or "", None)
             if problem:
                 failed += 1
                 reasons[problem] = reasons.get(problem, 0) + 1
                 errors.write(encode({"line": line.number, "error": problem, KEY: line.key, "input": line.text}))
             elif line.key in seen.done:
                 done += 1
-                file, offset = seen.done[line.key]
-                file.seek(offset)
-                merged.write(file.readline())
+                merged.write(seen.take(line.key))
             else:
                 waiting += 1
+        num_kept = len(seen.done) + len(seen.failed)
+        for key in list(seen.done):
+            kept.write(seen.take(key))
+        for key, why in seen.failed.items():
+            kept.write(encode({KEY: key, ERROR: why}))
     if not failed:
         storage.remove(files.errors)
+    if not num_kept:
+        storage.remove(files.kept)
     for shard in files.shards():
         storage.remove(shard)
-    return Merged(done, failed, waiting, reasons)
+    return Merged(done, failed, waiting, num_kept, reasons)

@@ -20,6 +20,9 @@ from pipeline import labels
 from pipeline.errors import UserError
 from pipeline.settings import ResourceSettings
 
+# While engines start on GPUs, Ray Data takes their idleness for a jam and lets one block after the other through to
+# them, budget or not, until the object store spills: no more than one in this time (seconds)
+RELEASE_S = 10.0
 NO_PROGRESS_S = 24 * 3600  # GPUs may take hours to come; Ray's half hour would give the run up
 
 
@@ -35,6 +38,8 @@ def connect(resources: ResourceSettings) -> str:
     context.target_max_block_size = int(resources.block_mb * 1e6)
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    if has_gpus(resources):
+        context.output_backpressure_guard_release_interval_s = RELEASE_S
     total = ray.cluster_resources()
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
     return (
@@ -50,12 +55,20 @@ def num_cpus(resources: ResourceSettings) -> float:
 
 def num_gpus(resources: ResourceSettings) -> int:
     """GPUs of the nodes where engines may run."""
-    return int(_total("GPU", resources.gpu_label_selector))
+    kind = resources.accelerator_type
+    return int(_total("GPU", resources.gpu_label_selector, f"accelerator_type:{kind}" if kind else "GPU"))
 
 
-def _total(resource: str, selector: Mapping[str, str]) -> float:
+def has_gpus(resources: ResourceSettings) -> bool:
+    """Are there GPUs, or do the settings tell that some will come to a cluster that is still growing?"""
+    return bool(num_gpus(resources) or resources.accelerator_type or resources.gpu_label_selector)
+
+
+def _total(resource: str, selector: Mapping[str, str], of_nodes_with: str = "CPU") -> float:
+    """Of the living nodes with these labels, and with some of another resource."""
     nodes = [node for node in ray.nodes() if node["Alive"] and labels.matches(node["Labels"], selector)]
-    return sum(node["Resources"].get(resource, 0.0) for node in nodes)
+    having = [node["Resources"] for node in nodes if of_nodes_with in node["Resources"]]
+    return sum(resources.get(resource, 0.0) for resources in having)
 
 
 def actors(configured: int | None, resources: ResourceSettings) -> int:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from pipeline.errors import BadVideo, UserError
-from pipeline.models.vlm import Reply
+from pipeline.models.vlm import Reply, count
+from pipeline.schema import storable
 from pipeline.settings import ModelSettings, ResourceSettings, gpus_per_engine
 from pipeline.stages import cluster
 from pipeline.tasks.datasets import LlmInput
@@ -61,7 +62,7 @@ class Engine:
     def __call__(self, rows: Dataset) -> Dataset:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
 
-        on_gpu = self._on_gpu
+        on_gpu = cluster.has_gpus(self.resources)
         light = cluster.on_cpu_nodes(self.resources, cluster.actor_cpus(self.resources))
         logging.disable(logging.WARNING)  # the builder talks of ray.init, mirrors and CUDA
         try:
@@ -77,12 +78,6 @@ class Engine:
         if on_gpu:
             _place(processor, self.resources.gpu_label_selector, gpus_per_engine(self.model.vllm))
         return processor(rows).map_batches(_replies, batch_format="pandas", batch_size=None, **light)
-
-    @property
-    def _on_gpu(self) -> bool:
-        """On a cluster that is still growing the settings tell that GPUs will come."""
-        resources = self.resources
-        return bool(cluster.num_gpus(resources) or resources.accelerator_type or resources.gpu_label_selector)
 
     def _sampling(self) -> dict[str, Any]:
         params: dict[str, Any] = {"temperature": self.model.temperature, "max_tokens": self.model.max_tokens}
@@ -150,13 +145,13 @@ class _Request:
         request: dict[str, Any] = {"sampling_params": self.sampling}
         try:
             shown = self.look(row["key"], row["row"])
-            request["prompt"] = shown["prompt"]
+            request["prompt"] = storable(shown["prompt"])
             request["multimodal_data"] = shown["multi_modal_data"]
             request["mm_processor_kwargs"] = shown["mm_processor_kwargs"]
         except (ValueError, BadVideo) as error:
             request["prompt"] = ""
             request["multimodal_data"] = request["mm_processor_kwargs"] = None
-            request["__inference_error__"] = f"{UNSEEN}{error}"  # such a row passes the engine by
+            request["__inference_error__"] = storable(f"{UNSEEN}{error}")  # such a row passes the engine by
         return request
 
 
@@ -183,7 +178,17 @@ REPLIES = pa.schema(
 
 def reply_table(rows: Iterable[tuple[str, bytes, Reply]]) -> pa.Table:
     """(key, row, reply) of each as a table."""
-    return pa.Table.from_pylist([{"key": key, "row": row, **asdict(reply)} for key, row, reply in rows], REPLIES)
+    return pa.Table.from_pylist(
+        [
+            {"key": key, "row": row, **asdict(reply), "text": _storable(reply.text), "error": _storable(reply.error)}
+            for key, row, reply in rows
+        ],
+        REPLIES,
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def replies(table: pa.Table) -> list[tuple[str, bytes, Reply]]:
@@ -202,9 +207,4 @@ def _reply(answered: dict[str, Any]) -> Reply:
         unseen = error.startswith(UNSEEN)
         return Reply(error=error.removeprefix(UNSEEN) if unseen else f"the engine failed: {error}")
     text = answered.get("generated_text")
-    return Reply(text if isinstance(text, str) else None, None, *(_count(answered.get(name)) for name in TOKENS))
-
-
-def _count(value: Any) -> int | None:
-    """A token count, or None where the column was missing (NaN in a mixed batch)."""
-    return int(value) if isinstance(value, int | float) and value == value else None
+    return Reply(text if isinstance(text, str) else None, None, *(count(answered.get(name)) for name in TOKENS))

@@ -1,6 +1,7 @@
 """Counts while the run goes: what the progress line shows, and which video was being opened when a worker died.
 
-The tables are the truth; the ledger is only ever read for people and for summary.json.
+The tables are the truth of what came out. The ledger refuses a video that killed its workers, numbers the writers of
+shards, and is read for people and for summary.json.
 """
 
 import time
@@ -29,10 +30,10 @@ def _living_nodes() -> set[str]:
 
 
 class _Ledger:
-    def __init__(self) -> None:
+    def __init__(self, first_rank: int) -> None:
         self._tally = Tally()
         self._open: dict[str, list[str]] = {}
-        self._ranks = 0
+        self._ranks = first_rank
 
     def begin(self, video_id: str, node: str) -> tuple[int, int]:
         """A task is about to open this video; returns how often it was begun without an end on nodes that still live,
@@ -78,10 +79,10 @@ class Ledger:
     actor: Any
 
     @classmethod
-    def start(cls) -> "Ledger":
+    def start(cls, first_rank: int = 0) -> "Ledger":
         """A ledger beside the driver, so that it lives as long as the run."""
         beside = NodeAffinitySchedulingStrategy(_here(), False)
-        return cls(ray.remote(num_cpus=0)(_Ledger).options(scheduling_strategy=beside).remote())
+        return cls(ray.remote(num_cpus=0)(_Ledger).options(scheduling_strategy=beside).remote(first_rank))
 
     def begin(self, video_id: str) -> None:
         """A task is about to open this video. Raises BadVideo when it was open in too many workers that died."""
@@ -108,7 +109,7 @@ class Ledger:
         self.actor.tokens.remote(tokens)
 
     def rank(self) -> int:
-        """A number, from 0, that nobody else is given in this run."""
+        """A number, from first_rank, that nobody else is given in this run."""
         return ray.get(self.actor.rank.remote())
 
     @contextmanager

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipeline.schema import FAILED, REJECTED
+from pipeline.schema import FAILED, REJECTED, storable
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -18,12 +18,12 @@ def undecided(rows: Sequence[Row]) -> list[Row]:
 
 def reject(row: Row, reason: str) -> None:
     """Settle a row as rejected."""
-    row.update(verdict=REJECTED, reason=reason, frames=None)
+    row.update(verdict=REJECTED, reason=storable(reason), frames=None)
 
 
 def fail(row: Row, error: str) -> None:
     """Settle a row as failed."""
-    row.update(verdict=FAILED, error=error[:500], frames=None)
+    row.update(verdict=FAILED, error=storable(error[:500]), frames=None)
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

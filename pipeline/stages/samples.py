@@ -1,10 +1,12 @@
 """The operators of `caption`: samples are looked at ahead of the model, asked about, and settled in shards."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -15,11 +17,12 @@ from pydantic import BaseModel
 from ray.data import ActorPoolStrategy
 
 from pipeline import tasks
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, reason
 from pipeline.models.vlm import Chat, Reply, filled
-from pipeline.records.shards import ERROR, Files, Shard
-from pipeline.settings import CaptionSettings
-from pipeline.sources.samples import KEY, Line, located
+from pipeline.records.shards import Files, Shard
+from pipeline.schema import storable
+from pipeline.settings import ERROR, KEY, CaptionSettings
+from pipeline.sources.samples import Line, located
 from pipeline.stages import cluster
 from pipeline.stages.engine import Engine, replies
 from pipeline.stages.ledger import Ledger
@@ -27,6 +30,7 @@ from pipeline.tasks.datasets import LlmInput, kind_of
 from pipeline.video.frames import jpeg
 
 JPEG_QUALITY = 90  # of the pictures that an endpoint is sent (1-100)
+MAX_BLOCKS = 10_000  # Ray Data looks at each of them before anything starts, and keeps count of it
 MAX_ENGINE_BYTES = 256e6  # pictures handed to an engine at once, all its requests together (bytes)
 ROWS = pa.schema({"key": pa.string(), "row": pa.binary()})
 ASKED = pa.schema({"key": pa.string(), "row": pa.binary(), "messages": pa.binary(), "error": pa.string()})
@@ -49,13 +53,13 @@ class Look:
 
     def __call__(self, key: str, row: bytes) -> LlmInput:
         """For the engine."""
-        return self._watched(key, lambda: self._made(key, self._sample(row))["llm_input"])
+        return self._watched(key, lambda: self._made(key, _sample(row, self.settings))["llm_input"])
 
     def messages(self, key: str, row: bytes) -> list[dict[str, Any]]:
         """For an endpoint: pictures as JPEG, a video as its frames."""
 
         def look() -> list[dict[str, Any]]:
-            messages, images, videos = self._made.look(self._sample(row))
+            messages, images, videos = self._made.look(_sample(row, self.settings))
             waiting = {"image": iter([[image] for image in images]), "video": iter([v.pictures for v in videos])}
             media = [
                 [_jpeg(picture) for picture in next(waiting[kind])]
@@ -68,9 +72,6 @@ class Look:
 
         return self._watched(key, look)
 
-    def _sample(self, row: bytes) -> dict[str, Any]:
-        return located(json.loads(row), self.settings.data.path_key, self.settings.input)
-
     def _watched(self, key: str, look: Any) -> Any:
         try:
             self.ledger.begin(key)
@@ -79,21 +80,33 @@ class Look:
         except (BadVideo, ValueError):
             raise
         except Exception as error:  # a user's task or dataset may raise anything; the sample fails with it
-            raise ValueError(f"{type(error).__name__}: {error}"[:500]) from error
+            raise ValueError(reason(error)) from error
         finally:
             self.ledger.end(key, "looked", None)
+
+
+def _sample(row: bytes, settings: CaptionSettings) -> dict[str, Any]:
+    """A sample as tasks see it, made anew: they may change it."""
+    return located(json.loads(row), settings.data.path_key, settings.input)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
     return jpeg(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG_QUALITY)
 
 
-def read(lines: list[Line], per_task: int) -> ray.data.Dataset:
-    """A row a sample; one block for each task that looks at them."""
-    rows = [{"key": line.key, "row": line.text.encode()} for line in lines]
-    return ray.data.from_arrow(
-        [pa.Table.from_pylist(rows[start : start + per_task], ROWS) for start in range(0, len(rows), per_task)]
-    )
+def read(lines: Sequence[Line], per_task: int) -> ray.data.Dataset:
+    """A row a sample; one block for each task that looks at them. Blocks are handed to Ray as they fill, which moves
+    them to disk where they are too much for memory."""
+    per_task = max(per_task, math.ceil(len(lines) / MAX_BLOCKS))
+    refs: list[Any] = [ray.put(block) for block in blocks(lines, per_task)]
+    return ray.data.from_arrow_refs(refs)
+
+
+def blocks(lines: Iterable[Line], per_task: int) -> Iterator[pa.Table]:
+    """Tables of ROWS, one after the other."""
+    waiting = iter(lines)
+    while part := list(islice(waiting, per_task)):
+        yield pa.Table.from_pylist([{"key": line.key, "row": line.text.encode()} for line in part], ROWS)
 
 
 def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
@@ -140,7 +153,7 @@ class Prepare:
             try:
                 asked["messages"] = json.dumps(self.look.messages(row["key"], row["row"])).encode()
             except (ValueError, BadVideo) as error:
-                asked["error"] = str(error)
+                asked["error"] = storable(str(error))
             yield pa.Table.from_pylist([asked], ASKED)
 
 
@@ -149,7 +162,7 @@ def settle(answered: ray.data.Dataset, look: Look, files: Files, token: str) -> 
     resources = look.settings.resources
     return answered.map_batches(
         Settle,
-        fn_constructor_args=(look.settings.data.output_key, look.task, files, token, look.ledger),
+        fn_constructor_args=(look.settings, look.task, files, token, look.ledger),
         batch_size=None,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=look.settings.data.shards),
@@ -161,7 +174,7 @@ def settle(answered: ray.data.Dataset, look: Look, files: Files, token: str) -> 
 class Settle:
     """Writes what a batch's samples came to: a record, or why there is none."""
 
-    output_key: str
+    settings: CaptionSettings
     task: Any
     files: Files
     token: str
@@ -189,16 +202,16 @@ class Settle:
         return pa.table({"settled": [len(records)]})
 
     def _record(self, key: str, row: bytes, reply: Reply) -> dict[str, Any]:
-        raw = json.loads(row)
         try:
+            raw = json.loads(row)
             if reply.error:
                 raise ValueError(reply.error)
             if reply.text is None:
                 raise ValueError("the model gave no answer")
-            answer = self.task.parse(reply.text, raw)
+            answer = self.task.parse(reply.text, _sample(row, self.settings))
             output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
             json.dumps(output, allow_nan=False)  # what JSON cannot hold must not end the run
         except Exception as error:  # a user's task may raise anything; the sample fails with it, the run goes on
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            return {KEY: key, ERROR: reason[:500] or type(error).__name__}
-        return {**raw, KEY: key, self.output_key: output}
+            text = str(error)[:500] if isinstance(error, ValueError) else reason(error)
+            return {KEY: key, ERROR: storable(text) or type(error).__name__}
+        return {**raw, KEY: key, self.settings.data.output_key: output}

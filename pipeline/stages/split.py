@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import BadVideo
+from pipeline.errors import BadVideo, reason
 from pipeline.ids import clip_id
 from pipeline.records.books import Books
 from pipeline.schema import VIDEO_FAILED, VIDEO_NO_CLIPS, VIDEO_OK, in_flight
@@ -66,7 +66,7 @@ class SplitVideos:
         except BadVideo as error:
             video.update(status=VIDEO_FAILED, error=str(error))
         except Exception as error:  # whatever a decoder or a storage client raises, the run goes on without this video
-            video.update(status=VIDEO_FAILED, error=f"{type(error).__name__}: {error}"[:500])
+            video.update(status=VIDEO_FAILED, error=reason(error))
 
     def _clips(self, ref: VideoRef, source: Any, video: Row) -> Iterator[Row]:
         settings = self.settings

@@ -4,18 +4,21 @@ qwen_video shows videos as videos, through Qwen's own utilities; frames shows th
 know no videos; first_frame shows one picture; text shows none.
 """
 
+import base64
+import binascii
+import io
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from copy import deepcopy
+from contextlib import ExitStack
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
+from PIL import Image
 
-from pipeline.errors import BadVideo, UserError
+from pipeline.errors import BadVideo, UserError, one_line
 from pipeline.settings import VideoSettings
 from pipeline.sources import local_file, open_file
 from pipeline.tasks.registry import Messages, Sample, SampleTask, register_dataset
-from pipeline.video.budget import PAIR, with_defaults
+from pipeline.video.budget import PAIR, thinned, with_defaults
 from pipeline.video.vision import Video, read_first, read_picture, read_video, see
 
 
@@ -68,13 +71,18 @@ class Dataset:
 
     def look(self, sample: Sample) -> tuple[Messages, list[np.ndarray], list[Video]]:
         """The messages, and the pictures and videos that stand in them, in order."""
-        messages = deepcopy(self.task.build_messages(sample))
+        messages = plain(self.task.build_messages(sample))
         with ExitStack() as files:
             parts = list(vision_parts(messages))
             for part in parts:
-                part[kind_of(part) or ""] = files.enter_context(_local(part))
                 part.update(with_defaults(part, self.video, len(parts)))
-            return self.show(messages)
+                _open(part, files)
+            shown = self.show(messages)
+        if len(shown[1]) > self.video.max_frames:  # engines hold room for so many
+            raise BadVideo(
+                f"{len(shown[1])} pictures in one sample, more than video.max_frames {self.video.max_frames}"
+            )
+        return shown
 
     def show(self, messages: Messages) -> tuple[Messages, list[np.ndarray], list[Video]]:
         """The same for messages whose files are local and whose parts have their budgets."""
@@ -139,6 +147,8 @@ class Frames(_Pictures):
     def of_video(self, part: dict[str, Any]) -> list[np.ndarray]:
         """Evenly spread."""
         as_pictures = {**part, "total_pixels": part["total_pixels"] // PAIR}  # each costs what two frames of a video do
+        for name in {"nframes", "max_frames"} & part.keys():
+            as_pictures[name] = min(float(part[name]), self.video.max_frames)
         return list(read_video(as_pictures).pictures)
 
 
@@ -160,7 +170,7 @@ class Text(Dataset):
     name = "text"
 
     def look(self, sample: Sample) -> tuple[Messages, list[np.ndarray], list[Video]]:
-        messages = deepcopy(self.task.build_messages(sample))
+        messages = plain(self.task.build_messages(sample))
         for message in messages:
             if isinstance(message["content"], list):
                 message["content"] = [part for part in message["content"] if kind_of(part) is None]
@@ -169,7 +179,32 @@ class Text(Dataset):
 
 def kind_of(part: dict[str, Any]) -> str | None:
     """`image`, `video` or None for any other part of a message."""
-    return next((kind for kind in ("image", "video") if kind in part or part.get("type") == kind), None)
+    if part.get("type") == "text":
+        return None
+    named = {part.get("type"), *part}
+    return next((kind for kind in ("image", "video") if named & {kind, f"{kind}_url"}), None)
+
+
+def plain(messages: Messages) -> Messages:
+    """The messages anew, each part in the one spelling {"type": kind, kind: ...}. Raises BadVideo for a part that is
+    neither text, picture nor video."""
+    return [
+        {**message, "content": [_plain(part) for part in message["content"]]}
+        if isinstance(message["content"], list)
+        else dict(message)
+        for message in messages
+    ]
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    kind = kind_of(part) if isinstance(part, dict) else None
+    if kind:
+        shown = part.get(kind) or part.get(f"{kind}_url")
+        shown = shown.get("url") if isinstance(shown, dict) else shown  # OpenAI's spelling
+        return {**{name: value for name, value in part.items() if name != f"{kind}_url"}, "type": kind, kind: shown}
+    if isinstance(part, dict) and part.get("type", "text") == "text" and isinstance(part.get("text"), str):
+        return {"type": "text", "text": part["text"]}
+    raise BadVideo(f"a part of a message is neither text, image nor video: {str(part)[:100]}")
 
 
 def vision_parts(messages: Messages) -> Iterator[dict[str, Any]]:
@@ -179,13 +214,26 @@ def vision_parts(messages: Messages) -> Iterator[dict[str, Any]]:
             yield from (part for part in message["content"] if kind_of(part) is not None)
 
 
-def _local(part: dict[str, Any]) -> AbstractContextManager[str]:
-    """The part's file on this machine: decord reads no other. Raises BadVideo."""
+def _open(part: dict[str, Any], files: ExitStack) -> None:
+    """Have what the part names on this machine while `files` is open: decord reads no other. Raises BadVideo."""
     kind = kind_of(part) or ""
-    uri = part.get(kind)
-    if not isinstance(uri, str) or not uri:
-        raise BadVideo(f"the {kind} is no path: {str(uri)[:100]!r}")
+    if kind == "video" and isinstance(part["video"], list | tuple) and part["video"]:
+        part["video"], part["sample_fps"] = thinned(part)  # what is not shown is not fetched
+        part["video"] = [_local(frame, "image", files) for frame in part["video"]]
+    else:
+        part[kind] = _local(part[kind], kind, files)
+
+
+def _local(shown: Any, kind: str, files: ExitStack) -> Any:
+    if kind == "image" and isinstance(shown, Image.Image):
+        return shown
+    if not isinstance(shown, str) or not shown:
+        raise BadVideo(f"the {kind} is no path: {str(shown)[:100]!r}")
     try:
-        return local_file(open_file(uri))
+        if kind == "image" and shown.startswith("data:"):
+            return io.BytesIO(base64.b64decode(shown.partition("base64,")[2], validate=True))
+        return files.enter_context(local_file(open_file(shown)))
     except UserError as error:  # a scheme that nobody knows
         raise BadVideo(str(error)) from error
+    except binascii.Error as error:
+        raise BadVideo(f"not a readable picture: {one_line(error)}") from error

@@ -30,8 +30,10 @@ class SampleTask(Protocol):
 
     def build_messages(self, sample: Sample) -> Messages:
         """The sample's chat messages: content is a text, or parts such as {"type": "video", "video": path},
-        {"type": "image", "image": path} and {"type": "text", "text": ...}. A part may bring its own budget (fps,
-        nframes, max_frames, min_pixels, max_pixels, total_pixels, video_start, video_end)."""
+        {"type": "image", "image": path} and {"type": "text", "text": ...}. A picture may also be a PIL image or a data
+        URI, a video a list of pictures (sample_fps of them a second), and both be in OpenAI's form (image_url,
+        video_url). A part may bring its own budget (fps, nframes, max_frames, min_pixels, max_pixels, total_pixels,
+        video_start, video_end)."""
         ...
 
     def parse(self, text: str, sample: Sample) -> Any:
@@ -92,7 +94,8 @@ def ask(sample: Sample, question: str) -> Messages:
 
 
 def json_schema(response: type[BaseModel]) -> dict[str, Any]:
-    """A response model as the JSON schema for structured outputs."""
+    """A response model as the JSON schema for structured outputs. Raises ValueError for a dictionary with free keys,
+    which endpoints know no strict schema of."""
     schema = response.model_json_schema()
     _constrain(schema)
     return schema
@@ -101,6 +104,10 @@ def json_schema(response: type[BaseModel]) -> dict[str, Any]:
 def _constrain(node: Any) -> None:
     if isinstance(node, dict):
         if node.get("type") == "object":
+            if "properties" not in node:
+                raise ValueError(
+                    "a dictionary's keys must be known: take a model, or a list of models with a name each"
+                )
             node["additionalProperties"] = False
             node["required"] = list(node.get("properties", ()))  # a default would be a guess
         if node.get("type") == "string" and not {"enum", "const", "pattern", "format"} & node.keys():
@@ -135,11 +142,16 @@ def register_task(task: Any) -> Any:
         raise UserError(f"task {name or made!r} {what}")
     if name in _TASKS and _TASKS[name] != made:
         raise UserError(f"task {name!r} is registered twice: give one of them another name")
-    if isinstance(made, Task):
-        try:
+    response = getattr(made, "response", None)
+    if response is not None and not (isinstance(response, type) and issubclass(response, BaseModel)):
+        raise UserError(f"task {name!r}: its response is no pydantic model: {str(response)[:100]}")
+    try:
+        if isinstance(made, Task):
             clips_schema(made.response)
-        except ValueError as error:
-            raise UserError(f"task {name!r}: {error}") from error
+        if response is not None:
+            json_schema(response)
+    except ValueError as error:
+        raise UserError(f"task {name!r}: {error}") from error
     _TASKS[name] = made
     return task
 
@@ -197,7 +209,7 @@ def load_module(path: str, option: str = "--module") -> ModuleType:
 
     option: what named it, for the error.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{option}: no file {path}")
     name = f"cutroom_user_{file.stem}"
@@ -220,6 +232,4 @@ def load_module(path: str, option: str = "--module") -> ModuleType:
 
 def _module_of(entry: Any) -> str:
     """The module that a task or dataset was written in."""
-    if isinstance(entry, Task):
-        return entry.response.__module__
-    return entry.__module__ if isinstance(entry, type) else type(entry).__module__
+    return entry.response.__module__ if isinstance(entry, Task) else entry.__module__

@@ -11,9 +11,10 @@ MAX_RATIO = 200  # longer side to shorter; the model's own resize refuses more
 
 def with_defaults(part: dict[str, Any], settings: VideoSettings, parts: int) -> dict[str, Any]:
     """A vision part of a message with the settings' budget where it brings none of its own; the sample's total_pixels
-    are shared by all of its vision parts (count)."""
+    and max_frames are shared by all of its vision parts (count)."""
     budget = settings.model_dump()
     budget["total_pixels"] //= parts
+    budget["max_frames"] = max(PAIR, budget["max_frames"] // parts)
     if "nframes" in part:
         del budget["fps"], budget["min_frames"], budget["max_frames"]
     return {**budget, **part}
@@ -29,6 +30,15 @@ def count_frames(part: dict[str, Any], available: int, duration_s: float) -> int
         wanted = min(wanted, part["max_frames"])
     most = min(available, PAIR * part["total_pixels"] / part["min_pixels"])
     return max(PAIR, PAIR * math.floor(min(wanted, most) / PAIR))
+
+
+def thinned(part: dict[str, Any]) -> tuple[list[Any], float]:
+    """Of a video that comes as a list of frames, those that its budget holds, evenly spread from the first to the last,
+    and how many of them are a second. sample_fps says it of the list; 2 is what Qwen's utilities take for granted."""
+    frames, fps = part["video"], float(part.get("sample_fps") or 2.0)
+    count = count_frames({**part, "fps": fps}, len(frames), len(frames) / fps)
+    last = len(frames) - 1
+    return [frames[round(last * i / (count - 1))] for i in range(count)], fps * count / len(frames)
 
 
 def frame_pixels(part: dict[str, Any], frames: int) -> tuple[int, int]:

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import BadVideo, one_line
-from pipeline.video.budget import count_frames, frame_pixels, frame_size
+from pipeline.settings import SplitSettings
+from pipeline.video.budget import count_frames, frame_pixels, frame_size, thinned
 from pipeline.video.sampling import FrameSampler
 
-MAX_MEGAPIXELS = 36.0  # larger frames and pictures are refused unopened (8K UHD has 33)
+MAX_MEGAPIXELS = SplitSettings().max_megapixels  # larger frames and pictures are refused unopened
 ONE_STEP = 2  # a picture's budget is that of a video of two frames, which is one step of time
 FACTOR_PX = 28  # sides are multiples of this unless the model's patches say otherwise
 
@@ -26,10 +28,15 @@ class Video:
 
 
 def read_video(part: dict[str, Any], factor: int = FACTOR_PX) -> Video:
-    """The frames of a message's part {"video": local path, fps or nframes, video_start, video_end (seconds), ...}.
+    """The frames of a message's part {"video": local path, fps or nframes, video_start, video_end (seconds), ...}, or
+    {"video": [pictures as in read_picture], sample_fps, ...}.
 
     One frame is held at full size at a time, so memory is bounded by the budget. Raises BadVideo.
     """
+    if isinstance(part["video"], list):
+        frames, fps = thinned(part)
+        size = frame_size(*open_picture(frames[0]).size, factor, *frame_pixels(part, len(frames)))
+        return Video(np.stack([_resized(open_picture(frame), size) for frame in frames]), fps)
     sampler = FrameSampler(part["video"], max_megapixels=MAX_MEGAPIXELS)
     start_s = min(max(float(part.get("video_start") or 0.0), 0.0), sampler.duration_s)
     end = part.get("video_end")
@@ -54,22 +61,28 @@ def _pictures(sampler: FrameSampler, indices: Iterable[int], width: int, height:
 
 def read_first(part: dict[str, Any], factor: int = FACTOR_PX) -> np.ndarray:
     """The first frame of a message's video part as RGB uint8 (height, width, 3). Raises BadVideo."""
+    if isinstance(part["video"], list):
+        return read_picture({**part, "image": part["video"][0]}, factor)
     sampler = FrameSampler(part["video"], max_megapixels=MAX_MEGAPIXELS)
     size = frame_size(sampler.width, sampler.height, factor, *frame_pixels(part, ONE_STEP))
     return sampler.picture(0, *size)
 
 
 def read_picture(part: dict[str, Any], factor: int = FACTOR_PX) -> np.ndarray:
-    """A message's picture part {"image": local path, ...} as RGB uint8 (height, width, 3). Raises BadVideo."""
+    """A message's picture part {"image": local path, open file or PIL image, ...} as RGB uint8 (height, width, 3).
+    Raises BadVideo."""
     picture = open_picture(part["image"])
-    size = frame_size(*picture.size, factor, *frame_pixels(part, ONE_STEP))
+    return _resized(picture, frame_size(*picture.size, factor, *frame_pixels(part, ONE_STEP)))
+
+
+def _resized(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
 
 
-def open_picture(path: str) -> Image.Image:
-    """A local picture file, upright, in RGB. Raises BadVideo."""
+def open_picture(source: str | BinaryIO | Image.Image) -> Image.Image:
+    """A picture, upright, in RGB. Raises BadVideo."""
     try:
-        with Image.open(path) as image:
+        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
             if image.width * image.height > MAX_MEGAPIXELS * 1e6:
                 raise BadVideo(f"a picture of {image.width}x{image.height} px is over {MAX_MEGAPIXELS:g} megapixels")
             return ImageOps.exif_transpose(image).convert("RGB")
@@ -92,7 +105,7 @@ def see(messages: list[dict[str, Any]], patch_px: int) -> tuple[list[np.ndarray]
     def read(part: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
         import torch
 
-        video = read_video(part, factor)
+        video = read_video({**part, "video": part.get("frames") or part["video"]}, factor)
         count, height, width, _ = video.pictures.shape
         part.update(resized_height=height, resized_width=width)  # as it is: the budget was met while reading
         metadata = {"fps": video.fps, "total_num_frames": count, "frames_indices": list(range(count))}
@@ -104,6 +117,8 @@ def see(messages: list[dict[str, Any]], patch_px: int) -> tuple[list[np.ndarray]
         if "image" in part:
             picture = read_picture(part, factor)
             part.update(image=Image.fromarray(picture), resized_height=picture.shape[0], resized_width=picture.shape[1])
+        elif isinstance(part.get("video"), list):
+            part.update(frames=part["video"], video="frames")  # else it would read them itself
     images, videos = vision_process.process_vision_info(messages, return_video_metadata=True, image_patch_size=patch_px)
     return (
         [np.asarray(image) for image in images or ()],

@@ -89,7 +89,7 @@ def cluster_of_four() -> Iterator[tuple[Any, dict[str, str]]]:
         cluster.shutdown()
 
 
-def once_at_work(node: str, lose: Callable[[], None], ledgers: list[Ledger], rows: dict[str, int]) -> threading.Thread:
+def once_at_work(node: str, lose: Callable[[], None], ledgers: list[Ledger], rows: dict[str, int]) -> None:
     """Loses the node as soon as it did some work, and keeps how many rows each stage had handled when it was gone."""
 
     def watch() -> None:
@@ -98,9 +98,7 @@ def once_at_work(node: str, lose: Callable[[], None], ledgers: list[Ledger], row
         lose()
         rows.update(ledgers[0].read().rows)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def settings() -> CurateSettings:
@@ -135,7 +133,7 @@ def main() -> None:
     with cluster_of_four() as (lose_a_node, names):
         before: dict[str, int] = {}
         lost = next(node for node, name in names.items() if name == "cpu-2")
-        removed = once_at_work(lost, lose_a_node, ledgers, before)
+        once_at_work(lost, lose_a_node, ledgers, before)
         code = curate.run(settings())
         tally = ledgers[0].read()
         stages = {stage: sorted(names.get(n, "head") for n in at) for stage, at in tally.nodes.items()}
@@ -143,9 +141,9 @@ def main() -> None:
             what, _, node = path.name.partition("-")
             stages.setdefault(what, []).append(names.get(node, "head"))
         rows = {"before": before, "in all": dict(tally.rows)}
-        print(
-            "OUTCOME " + json.dumps({"code": code, "stages": stages, "removed": not removed.is_alive(), "rows": rows})
-        )
+        living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        outcome = {"code": code, "stages": stages, "removed": lost not in living, "rows": rows}
+        print("OUTCOME " + json.dumps(outcome))
 
 
 if __name__ == "__main__":

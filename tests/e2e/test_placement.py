@@ -56,6 +56,7 @@ def test_cpu_work_runs_on_cpu_nodes_and_the_engine_on_its_gpu(outcome: tuple[dic
 def test_every_stage_goes_on_where_it_should_after_the_loss(outcome: tuple[dict, Path]):
     """What ran after it did not run on the lost node, so by the test above on the one CPU node that is left."""
     rows = outcome[0]["rows"]
+    assert rows["before"], "it was lost on the way"
     for stage in ("split", "screen", "annotate", "embed", "cut", "write"):
         assert rows["in all"][stage] > rows["before"].get(stage, 0), stage
 

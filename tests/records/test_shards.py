@@ -1,13 +1,18 @@
 import json
+import os
 import random
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import storage
+from pipeline.errors import UserError
 from pipeline.records import shards
 from pipeline.records.lease import Lease, LeaseLost
 from pipeline.records.shards import Files, Shard, merge, settled
@@ -139,6 +144,86 @@ def test_nothing_is_half_written(files: Files):
     with pytest.raises(KeyboardInterrupt):
         merge(files, lines())
     assert names(files) == {"output.describe.rank0.jsonl"}
+
+
+def test_what_no_line_asks_for_is_kept_and_comes_back(files: Files):
+    failed = {"__key": "k3", "__error": "why"}
+    write(files, 0, *(record(f"k{i}") for i in range(3)), failed)
+    whole = merge(files, LINES[:4])
+    content = Path(files.merged).read_bytes(), Path(files.errors).read_bytes()
+    for _ in range(2):
+        cut = merge(files, LINES[:1])
+        assert (cut.done, cut.failed, cut.waiting, cut.kept) == (1, 0, 0, 3)
+        assert names(files) == {"output.describe.jsonl", "output.describe.kept.jsonl"}
+    with settled(files) as seen:
+        assert (set(seen.done), seen.failed) == ({"k0", "k1", "k2"}, {"k3": "why"})
+    assert merge(files, LINES[:4]) == whole
+    assert (Path(files.merged).read_bytes(), Path(files.errors).read_bytes()) == content
+    assert names(files) == {"output.describe.jsonl", "output.describe.errors.jsonl"}
+
+
+@pytest.mark.parametrize("broken", ["output.describe.kept", "output.describe.errors", "output.describe.jsonl"])
+def test_killed_between_the_files_of_a_merge(files: Files, monkeypatch: pytest.MonkeyPatch, broken: str):
+    write(files, 0, *(record(f"k{i}") for i in range(3)), {"__key": "k3", "__error": "why"})
+    merge(files, LINES[:4])
+    replace = os.replace
+
+    def killed(source: str, target: str) -> None:
+        if Path(target).name.startswith(broken):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge(files, LINES[:1])
+    again = merge(files, LINES[:4])
+    assert (again.done, again.failed, again.kept) == (3, 1, 0)
+
+
+def test_a_record_that_looks_like_an_error_is_none(files: Files):
+    write(files, 0, {"line": 1, "input": "x", "__key": "k0", "error": "an answer"})
+    assert merge(files, LINES[:1]).done == 1
+
+
+def test_more_shards_than_files_can_be_open(files: Files):
+    lines = [Line(i + 1, f"k{i}", "") for i in range(1100)]
+    Path(files.root).mkdir()
+    for i, line in enumerate(lines):
+        Path(files.shard(i)).write_bytes(shards.encode(record(line.key or "")))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        assert merge(files, lines).done == 1100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+class _Alias(MemoryFileSystem):
+    """`memo://` for `memory://`, as `s3a://` is for `s3://`."""
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("memo://", "memory://"))
+
+
+@pytest.mark.parametrize("root", ["memory://captions/out", "memo://captions/out", "memo://captions/out/"])
+def test_shards_are_found_however_their_folder_is_spelt(root: str):
+    fsspec.register_implementation("memo", _Alias, clobber=True)
+    files = Files(root, "describe")
+    storage.write(files.shard(9), shards.encode(record("k0")))
+    storage.write(storage.join(files.root, "clips", "output.describe.rank12.jsonl"), b"of somebody else")
+    assert (files.ranks(), files.next_rank()) == ([9], 10)
+    assert merge(files, LINES[:1]).done == 1
+    assert files.shards() == []
+    assert files.next_rank() == 0
+    files.remove()
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_in_a_line(files: Files):
+    Path(files.merged).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"output\.describe\.jsonl: is a folder"), settled(files):
+        pass
 
 
 def test_who_lost_the_lease_writes_nothing(files: Files):

@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from pipeline.errors import UserError
 from pipeline.settings import DataSettings
@@ -32,6 +35,10 @@ def test_keys_follow_the_content_not_the_place(tmp_path: Path):
         (b'{"path": "a', "not JSON"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[" * 100_000, ""),
+        (b'{"m": ' + b"[" * 200 + b"]" * 200 + b"}", "more than 200 lists and objects"),
+        (b'{"m": 1e999}', "infinite or NaN"),
+        (b'{"m": NaN}', "infinite or NaN"),
+        (b'{"__key": "\\ud800"}', "half a surrogate pair"),
         ([1], "not a JSON object"),
         ({"path": 3}, "`path` is no path: '3'"),
         ({"path": ""}, "`path` is no path"),
@@ -44,6 +51,46 @@ def test_a_bad_line_is_a_line_with_a_reason(tmp_path: Path, entry: object, said:
     assert (bad.number, bad.key) == (2, None)
     assert bad.problem is not None
     assert said in bad.problem
+
+
+def test_what_is_deep_but_not_too_deep_or_just_wide_is_a_sample(tmp_path: Path):
+    deep = b'{"m": ' + b"[" * 199 + b"]" * 199 + b"}"
+    assert [line.problem for line in lines(tmp_path, deep, {"m": [[i] for i in range(500)]})] == [None, None]
+
+
+class _Remote(AbstractFileSystem):
+    """Files as object stores give them, in ranges."""
+
+    protocol = "ranges"
+    cachable = False
+    data = b"".join(json.dumps({"id": i, "text": "x" * 1000}).encode() + b"\n" for i in range(4000))
+
+    def info(self, path: str, **more: object) -> dict:
+        return {"name": path, "size": len(self.data), "type": "file"}
+
+    def _open(self, path: str, mode: str = "rb", **more: object) -> AbstractBufferedFile:
+        if "denied" in path:
+            raise RuntimeError("no such\nhost")
+        block: Any = 50 << 20
+        return _Ranges(self, path, block_size=block, size=len(self.data))
+
+
+class _Ranges(AbstractBufferedFile):
+    reads = 0
+
+    def read(self, length: int = -1) -> bytes:
+        _Ranges.reads += 1
+        return super().read(length)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return _Remote.data[start:end]
+
+
+def test_remote_lines_do_not_cost_a_copy_of_the_block_each():
+    fsspec.register_implementation("ranges", _Remote, clobber=True)
+    _Ranges.reads = 0
+    assert len(list(read_samples("ranges://b/s.jsonl", DataSettings()))) == 4000
+    assert 0 < _Ranges.reads < 50, "each copies what was read ahead"
 
 
 def test_ids(tmp_path: Path):
@@ -63,9 +110,22 @@ def test_a_sample_keeps_the_key_that_an_earlier_task_gave_it(tmp_path: Path):
 
 def test_what_cannot_be_read_is_the_callers_mistake(tmp_path: Path):
     (tmp_path / "empty.jsonl").touch()
-    for name, said in (("none.jsonl", "no such file"), ("", "a folder"), ("empty.jsonl", "no samples")):
+    fsspec.register_implementation("ranges", _Remote, clobber=True)
+    wrong = {
+        f"{tmp_path}/none.jsonl": "no such file",
+        f"{tmp_path}/empty.jsonl/x": "no such file",
+        f"{tmp_path}": "a folder",
+        f"{tmp_path}/empty.jsonl": "no samples",
+        "ranges://denied/s.jsonl": "cannot be read: no such host",
+        "nowhere://s.jsonl": "nowhere",
+    }
+    for location, said in wrong.items():
         with pytest.raises(UserError, match=said):
-            list(read_samples(f"{tmp_path}/{name}".rstrip("/"), DataSettings()))
+            list(read_samples(location, DataSettings()))
+
+
+def test_a_file_of_bad_lines_alone_has_lines(tmp_path: Path):
+    assert [line.problem is None for line in lines(tmp_path, b"{broken", [1])] == [False, False]
 
 
 def test_paths_are_relative_to_the_list():

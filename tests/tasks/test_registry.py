@@ -74,6 +74,21 @@ def test_a_response_that_has_no_columns_is_refused() -> None:
     assert "bad" not in tasks()
 
 
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        (type("Free", (BaseModel,), {"__annotations__": {"counts": dict[str, int]}}), "keys must be known"),
+        ({"type": "object"}, "no pydantic model"),
+        (Inner(word="x"), "no pydantic model"),
+    ],
+)
+def test_a_class_with_a_response_that_no_schema_can_hold_is_refused(response: Any, said: str) -> None:
+    parts = {"dataset_name": "text", "build_messages": None, "parse": None, "response": response}
+    with pytest.raises(UserError, match=f"task 'mine'.*{said}"):
+        register_task("mine")(type("Mine", (), parts))
+    assert "mine" not in tasks()
+
+
 def objects(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         if node.get("type") == "object":
