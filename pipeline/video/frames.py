@@ -51,20 +51,22 @@ class Sampler:
 
     gaps: frames will be missing (the sparse pass decodes some stretches only): the first picture of a stretch or shot
     then has the motion that leads from it, as there is none that leads to it.
-    coarse: fewer pictures, where few frames are decoded anyway and a picture costs as much as decoding one.
     """
 
-    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False, coarse: bool = False):
+    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False):
         self._per_clip, self._gaps = per_clip, gaps
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = min_clip_s / per_clip / 1.5
         self._max_gap_s = min_clip_s / 2
-        if coarse:
-            self._first_gap_s = min(3 * self._first_gap_s, self._max_gap_s)
         self._gap_s = self._first_gap_s
         self._samples: list[_Kept] = []
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._awaits_after = False  # the last sample has no motion from it yet
+
+    @property
+    def stretch_s(self) -> float:
+        """A shot of which so much is decoded (seconds) has as many pictures as are wanted of a clip."""
+        return self._per_clip * self._first_gap_s
 
     def offer(self, time_s: float, gray: np.ndarray, picture: Picture, *, new: bool = False) -> None:
         """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture.

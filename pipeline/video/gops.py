@@ -10,12 +10,17 @@ MAX_GOP_PACKETS = 1_000
 
 # All sizes are compared as ratios; the figures were chosen on films with every cut known (benchmarks/split.py).
 SPIKE = 6.0  # a packet's ratio to the largest of those before it, times that to the median after it: perhaps a new shot
-MIN_RISE = 1.2  # and it is at least this many times the largest of those before it
+MIN_RISE = 2.5  # and it is at least this many times the largest of those before it ...
+SURE_SPIKE = 20.0  # ... or this spike and SURE_RISE: a shot of a few frames, so that the cut before is near
+SURE_RISE = 1.2
 MIN_OF_KEY = 0.05  # and at least this fraction of the larger key frame around it: new content cannot cost less
-BUSY_OF_KEY = 0.3  # from this fraction of the same, any packet not below its neighbours (SPIKE >= 1) may hold one
+BUSY_OF_KEY = 0.3  # from this fraction of the same, any packet above its neighbours may hold one, with BUSY_SPIKE
+BUSY_SPIKE = 1.3
 COLLAPSE = 0.1  # packets that stay below this fraction of the median before them may follow a cut to black
 NEAR_PACKETS = 3  # packets before that a rise is measured from (count)
 WIDE_PACKETS = 6  # packets before or after that a median is taken of (count)
+RUN_PACKETS = 5  # packets in a row whose mean is compared with the median of all (count)
+EVEN = 1.7  # where no such mean is this many times that median, nothing happened that costs bytes: no cut, no dissolve
 
 
 @dataclass
@@ -86,29 +91,40 @@ def anchors(packets: list[av.Packet]) -> list[int]:
     return found
 
 
-def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int) -> list[int]:
+def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int, *, alike: bool = False, tail: int = 0) -> list[int]:
     """May each anchor of a group start a shot, by size alone? 0 no, 1 it cannot be excluded, 2 it looks like it.
 
     sizes: bytes of the group's anchors without the key frame. A P-frame right after a cut holds mostly intra blocks, so
     it costs a good part of a key frame, much more than its neighbours; after a cut to black it costs next to nothing.
     (The idea of shot detection in the compressed domain: Yeo & Liu, IEEE TCSVT 1995.)
+    alike: the key frames at both ends show the same, so that only a shot that comes and goes could hide between them.
+    tail: so many of the last anchors may be small without meaning black: encoders save on what the next key frame ends.
     """
-    return [_suspicion(i, sizes, key_bytes, next_key_bytes) for i in range(len(sizes))]
+    return [
+        _suspicion(i, sizes, max(key_bytes, next_key_bytes), busy=not alike, black=i < len(sizes) - tail)
+        for i in range(len(sizes))
+    ]
 
 
-def _suspicion(i: int, sizes: list[int], key_bytes: int, next_key_bytes: int) -> int:
+def are_even(sizes: list[int]) -> bool:
+    """Do a group's anchors (bytes, without the key frame) all cost about the same, as in a shot that goes on moving?"""
+    runs = [sum(sizes[i : i + RUN_PACKETS]) / RUN_PACKETS for i in range(len(sizes) - RUN_PACKETS + 1)]
+    return bool(runs) and max(runs) < EVEN * _median(sizes)
+
+
+def _suspicion(i: int, sizes: list[int], key_bytes: int, *, busy: bool, black: bool) -> int:
     size, near = sizes[i], sizes[max(0, i - NEAR_PACKETS) : i]
     before, after = sizes[max(0, i - WIDE_PACKETS) : i], sizes[i + 1 : i + 1 + WIDE_PACKETS]
     usual, later = _median(before or after), _median(after or before)
     rise = size / max(1, max(near, default=later))
     spike = rise * size / max(1, later)
-    larger_key = max(key_bytes, next_key_bytes)
-    if spike >= SPIKE and rise >= MIN_RISE and size >= MIN_OF_KEY * larger_key:
+    rises = (spike >= SPIKE and rise >= MIN_RISE) or (spike >= SURE_SPIKE and rise >= SURE_RISE)
+    if rises and size >= MIN_OF_KEY * key_bytes:
         return 2
-    busy = size >= BUSY_OF_KEY * larger_key and size * size >= usual * later and spike >= 1
+    if busy and size >= BUSY_OF_KEY * key_bytes and size * size >= usual * later and spike >= BUSY_SPIKE:
+        return 1
     soon = _median(sizes[i + 1 : i + 1 + NEAR_PACKETS])
-    collapse = max(size, soon) <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
-    return 1 if busy or collapse else 0
+    return 1 if black and max(size, soon) <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes else 0
 
 
 def _median(values: list[int]) -> int:

@@ -14,7 +14,7 @@ from pipeline.video.quality import Quality, measure
 from pipeline.video.transitions import TransitionFinder
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-MOTION_PAIRS = 5  # from twice as many pairs of frames on, only some in a clip have their motion measured (count)
+MOTION_PAIRS = 6  # at most so many pairs of frames in a clip have their motion measured (count)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class ClipMaker:
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
-        gaps = shots.detector == "sparse"
-        coarse = gaps and frames.timing == "near-key"
-        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=shots.detector == "sparse")
+        self.stretch_s = self._sampler.stretch_s  # so much of a shot has as many pictures as are wanted (seconds)
         self._damaged_s: deque[float] = deque()
         self._finder = TransitionFinder() if shots.trim_transitions and shots.detector != "transnetv2" else None
         self._waiting: deque[tuple[float, bool]] = deque()  # frames: time (s), starts a shot
@@ -91,11 +90,8 @@ class ClipMaker:
 
     def finish(self, end_s: float, ended_early: str | None, info: VideoInfo) -> Iterator[Clip]:
         """The clips still open when the video ends at end_s; `ended_early` fails the last."""
-        if self._finder and self._finder.found and self._finder.found[-1][1] == self._finder.last_s:
-            self._finder.found[-1] = (
-                self._finder.found[-1][0],
-                end_s,
-            )  # a fade that ends the video has no end of its own
+        if self._finder:
+            self._finder.end(end_s)
         spans = [span for _ in range(len(self._waiting)) for span in self._release()]
         spans += self._windower.flush(end_s)
         for i, span in enumerate(spans):
@@ -119,7 +115,7 @@ class ClipMaker:
         samples = self._sampler.take(span.start_s, span.end_s)
         chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
         pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
-        pairs = pairs[:: max(1, len(pairs) // MOTION_PAIRS)]
+        pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
         pictures = [sample.picture() for sample in chosen]
         quality = measure(pictures, pairs) if chosen else None
         error = error or self._damage(span)

@@ -28,7 +28,7 @@ from pipeline.settings import FrameSettings, SplitSettings
 from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
-from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.gops import Gop, anchors, are_even, leading_of, pts_of, read_gops, shown_pts, suspects
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
 from pipeline.video.shots import (
@@ -48,12 +48,15 @@ from pipeline.video.timeline import Timeline
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 3.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
+NEAR_KEY_S = 4.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
+SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 UNLIKE_COLOURS_ON_GRID = 0.3  # in place of UNLIKE_COLOURS where the next key frame came when due: hardly by a cut
 EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
-IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
+DUE = 0.9  # a key frame comes when due from this fraction of the longest group so far on ...
+DUE_FRAMES = 5  # ... and at most so many frames before its end; one that comes earlier has a reason (count)
+ADAPTIVE = 3  # from so many cuts at early key frames on, the encoder is known to look for cuts (count)
 
 
 @dataclass
@@ -119,11 +122,13 @@ class _SparsePass:
             for decoder in self._decoders:
                 decoder.skip_loop_filter()
         self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
+        self._stretch = round(maker.stretch_s / reader.tick_s)  # ticks
         self._turns: int | None = None
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
         self._last_thumb: np.ndarray | None = None  # of that frame
         self._undecodable = 0  # packets since the last frame came
         self._longest = 0  # packets in the longest group so far
+        self._evident_cuts = 0  # cuts so far of which the encoder told
 
     def clips(self) -> Iterator[Clip]:
         group: _Group | None = None
@@ -163,7 +168,14 @@ class _SparsePass:
         found = anchors(group.own)
         key_bytes = group.own[0].size
         next_key_bytes = following.own[0].size if following else key_bytes
-        answers = suspects([group.own[i].size for i in found[1:]], key_bytes, next_key_bytes)
+        saving = group.before - SAVING_S / self._reader.tick_s
+        answers = suspects(
+            [group.own[i].size for i in found[1:]],
+            key_bytes,
+            next_key_bytes,
+            alike=bool(following and following.seen) and not self._ends_unlike(group, following),
+            tail=sum(pts_of(group.own[i]) > saving for i in found[1:]),
+        )
         times = sorted(pts_of(packet) for packet in group.own)
         position = {pts: i for i, pts in enumerate(times)}
         for before, anchor, suspicion in zip(found, found[1:], answers, strict=False):
@@ -218,14 +230,14 @@ class _SparsePass:
         if group.lead_is_exact and not group.evident_cut:
             group.reach = max(group.reach, times[: NEIGHBOURS + 1][-1])
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
-        if following and following.seen and group.seen[-1].pts < times[-1]:
-            colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
-            if unlike(group.seen[-1].thumb, following.seen[0].thumb, colours):
-                following.evident_cut = self._evident_cut(group, following)
-                if not following.evident_cut:
-                    group.whole.update(times[-1 - NEIGHBOURS :])
-                    group.decoder.extend(leading_of(following and following.gop))
-                    self._feed_to(group, times[-1])
+        if following and group.seen[-1].pts < times[-1] and self._ends_unlike(group, following):
+            following.evident_cut = self._evident_cut(group, following)
+            self._evident_cuts += following.evident_cut
+            if not (following.evident_cut or self._only_moves(group)):
+                group.whole.update(times[-1 - NEIGHBOURS :])
+                group.decoder.extend(leading_of(following.gop))
+                self._feed_to(group, times[-1])
+        self._feed_to_pictures(group, following, times)
         self._take(group, group.decoder.drain())
         cuts = self._place_cuts(group, following, times)
         if following:
@@ -250,17 +262,38 @@ class _SparsePass:
         return not is_flash(group.lead, after)
 
     def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
-        """Up to when (ticks) pictures are wanted."""
+        """Up to when (ticks) pictures are wanted, as far as the group's beginning tells."""
         if self._exact or not following or not following.seen:
             return times[-1]
         ends_here = unlike(group.seen[-1].thumb, following.seen[0].thumb)
         reach = times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
-        if ends_here and change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
-            reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
+        if ends_here:
+            reach = max(reach, min(times[-1], times[0] + self._stretch))
+            if change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
+                reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
         return reach
 
+    def _feed_to_pictures(self, group: _Group, following: _Group | None, times: list[int]) -> None:
+        """Decode on where a shot starts so late in the group that it has no pictures yet."""
+        cuts, unsure = self._find_cuts(group, times)
+        starts = cuts | unsure
+        if starts and group.seen[-1].pts < times[-1]:
+            self._feed_to(group, min(times[-1], max(starts) + self._stretch))
+
+    def _ends_unlike(self, group: _Group, following: _Group) -> bool:
+        """Does the next key frame look like another shot than what was decoded of the group?"""
+        if not following.seen:
+            return False
+        colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
+        return unlike(group.seen[-1].thumb, following.seen[0].thumb, colours)
+
     def _ended_early(self, group: _Group) -> bool:
-        return len(group.own) < IRREGULAR * self._longest
+        return len(group.own) < max(DUE * self._longest, self._longest - DUE_FRAMES)
+
+    def _only_moves(self, group: _Group) -> bool:
+        """Is a group that ends with another picture than it began with one shot nevertheless, by its packets' sizes?"""
+        sizes = [group.own[i].size for i in anchors(group.own)[1:]]
+        return self._evident_cuts >= ADAPTIVE and not self._ended_early(group) and are_even(sizes)
 
     def _evident_cut(self, group: _Group, following: _Group) -> bool:
         """Is the cut at the next key frame sure without the frames right before it?
@@ -289,9 +322,8 @@ class _SparsePass:
     def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
         is decoded again with those."""
-        position = {pts: i for i, pts in enumerate(times)}
         for attempt in range(3):
-            cuts, missing = self._find_cuts(group, position, times)
+            cuts, missing = self._find_cuts(group, times)
             if not missing or attempt == 2:
                 break
             group.whole |= missing
@@ -303,8 +335,9 @@ class _SparsePass:
             self._take(group, group.decoder.drain())
         return cuts
 
-    def _find_cuts(self, group: _Group, position: dict[int, int], times: list[int]) -> tuple[set[int], set[int]]:
+    def _find_cuts(self, group: _Group, times: list[int]) -> tuple[set[int], set[int]]:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
+        position = {pts: i for i, pts in enumerate(times)}
         seen = group.seen
         thumbs = [*group.lead, *(frame.thumb for frame in seen)]
         between = changes(thumbs)  # between[k - 1] is the change to thumbs[k]

@@ -15,7 +15,7 @@ from pipeline.errors import BadVideo
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video import sparse
 from pipeline.video.decode import VideoReader
-from pipeline.video.gops import anchors, read_gops, suspects
+from pipeline.video.gops import anchors, are_even, read_gops, suspects
 from pipeline.video.split import Clip, SplitDone, split
 
 FPS = 24
@@ -330,8 +330,18 @@ def test_suspects() -> None:
     quiet = [1000] * 12
     assert not any(suspects(quiet, 40_000, 40_000))
     assert suspects([*quiet, 20_000, *quiet], 40_000, 40_000)[12] == 2
-    assert suspects([20_000] * 12, 40_000, 40_000)[6] == 1, "where all packets are large, none can be excluded"
+    busy = [20_000] * 6 + [24_000] + [20_000] * 6
+    assert suspects(busy, 40_000, 40_000)[6] == 1, "where all packets are large, a small rise may be a cut"
+    assert not any(suspects(busy, 40_000, 40_000, alike=True)), "but two cuts, there and back, would show"
     assert suspects([9000] * 8 + [50] * 8, 40_000, 40_000)[8] == 1, "black costs nothing"
+    assert not any(suspects([9000] * 8 + [50] * 3, 40_000, 40_000, tail=3)), "nor do frames that no other refers to"
+
+
+def test_even_sizes_tell_motion_from_a_dissolve() -> None:
+    moving = [9000, 11_000, 10_000, 9500] * 6
+    assert are_even(moving)
+    assert not are_even([*moving, *[25_000] * 6, *moving])
+    assert not are_even([9000, 9000]), "too few to tell"
 
 
 def test_groups_hold_every_packet_once(tmp_path: Path) -> None:
