@@ -14,7 +14,7 @@ from pipeline.video.quality import Quality, measure
 from pipeline.video.transitions import TransitionFinder
 
 TIME_TOLERANCE_S = 1e-3  # 24 frames at 24 fps are 1 s, whatever the time base rounds them to
-MOTION_PAIRS = 6  # at most so many pairs of frames in a clip have their motion measured (count)
+MOTION_PAIRS = 4  # at most so many pairs of frames in a clip have their motion measured (count)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _shrink(plane: np.ndarray, samples: int) -> np.ndarray:
     height, width = plane.shape
     if width < 2 * THUMB_SIZE_PX[0] or height < 2 * THUMB_SIZE_PX[1]:
         return cv2.resize(plane, THUMB_SIZE_PX, interpolation=cv2.INTER_AREA)
-    large = width >= 4 * THUMB_SIZE_PX[0] and height >= 4 * THUMB_SIZE_PX[1]
+    large = width >= 2 * samples * THUMB_SIZE_PX[0] and height >= 2 * samples * THUMB_SIZE_PX[1]
     samples = samples if large else 2
     sampled_px = samples * THUMB_SIZE_PX[0], samples * THUMB_SIZE_PX[1]
     plane = cv2.resize(plane, sampled_px, interpolation=cv2.INTER_NEAREST if large else cv2.INTER_LINEAR)

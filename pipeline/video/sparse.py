@@ -52,10 +52,13 @@ NEAR_KEY_S = 4.0  # timing=near-key: no frame of a group that ends with a cut is
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 UNLIKE_COLOURS_ON_GRID = 0.3  # in place of UNLIKE_COLOURS where the next key frame came when due: hardly by a cut
-EVIDENT_COLOURS = 0.33  # ... and from here on, with other evidence, for two shots
+EVIDENT_COLOURS = 0.35  # ... and from here on, with other evidence, for two shots
+FAST = (
+    10.0  # a picture that changes by more than this from frame to frame shows anything a second later (levels, 0-255)
+)
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
-DUE = 0.9  # a key frame comes when due from this fraction of the longest group so far on ...
-DUE_FRAMES = 5  # ... and at most so many frames before its end; one that comes earlier has a reason (count)
+IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
+DUE_FRAMES = 5  # ... and one that is no more than this shorter was not: its next key frame was due (count)
 ADAPTIVE = 3  # from so many cuts at early key frames on, the encoder is known to look for cuts (count)
 
 
@@ -288,12 +291,13 @@ class _SparsePass:
         return unlike(group.seen[-1].thumb, following.seen[0].thumb, colours)
 
     def _ended_early(self, group: _Group) -> bool:
-        return len(group.own) < max(DUE * self._longest, self._longest - DUE_FRAMES)
+        return len(group.own) < IRREGULAR * self._longest
 
     def _only_moves(self, group: _Group) -> bool:
         """Is a group that ends with another picture than it began with one shot nevertheless, by its packets' sizes?"""
         sizes = [group.own[i].size for i in anchors(group.own)[1:]]
-        return self._evident_cuts >= ADAPTIVE and not self._ended_early(group) and are_even(sizes)
+        is_due = len(group.own) >= self._longest - DUE_FRAMES
+        return self._evident_cuts >= ADAPTIVE and is_due and are_even(sizes)
 
     def _evident_cut(self, group: _Group, following: _Group) -> bool:
         """Is the cut at the next key frame sure without the frames right before it?
@@ -311,6 +315,8 @@ class _SparsePass:
         if min(last.thumb[:, :, 2].mean(), key.thumb[:, :, 2].mean()) < DARK:
             return False
         if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
+            return False
+        if max(changes([seen.thumb for seen in group.seen])[-NEIGHBOURS:], default=0.0) > FAST:
             return False
         return is_cut(
             change(last.thumb, key.thumb),

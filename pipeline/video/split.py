@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
-import numpy as np
-
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
-from pipeline.video.decode import TimedFrame, VideoReader
+from pipeline.video.decode import VideoReader
+from pipeline.video.dense import dense_clips
 from pipeline.video.images import Images
 from pipeline.video.measured import TIME_TOLERANCE_S, Clip, ClipMaker, SplitDone, rejection
 from pipeline.video.shot_network import SIZE_PX, ShotEnds, ShotNetwork
-from pipeline.video.shots import CutDetector, CutThresholds
 from pipeline.video.sparse import sparse_clips
 
 __all__ = ["Clip", "SplitDone", "rejection", "split"]
@@ -72,20 +70,6 @@ def _clips(
     return dense_clips(reader, maker, shots, frames) if sparse is None else sparse
 
 
-def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings) -> Iterator[Clip]:
-    """Decode and compare every frame: the reference that the sparse pass is measured against."""
-    detector = CutDetector(CutThresholds(shots.min_change, shots.min_change_ratio))
-    images = Images(frames.max_side_px)
-    undecided: deque[float] = deque()
-    for frame in reader.frames():
-        thumb = _offer(frame, reader, maker, images)
-        undecided.append(frame.time_s)
-        for starts_shot in detector.push(thumb):
-            yield from maker.frame(undecided.popleft(), starts_shot, reader.info)
-    for starts_shot in detector.flush():
-        yield from maker.frame(undecided.popleft(), starts_shot, reader.info)
-
-
 def network_clips(reader: VideoReader, maker: ClipMaker, frames: FrameSettings, network: ShotNetwork) -> Iterator[Clip]:
     """Decode every frame and have the network tell where shots end: the accurate and by far the slowest choice."""
     images, ends = Images(frames.max_side_px), ShotEnds()
@@ -104,18 +88,12 @@ def network_clips(reader: VideoReader, maker: ClipMaker, frames: FrameSettings, 
             yield from maker.frame(time_s, starts_shot, reader.info)
 
     for frame in reader.frames():
-        _offer(frame, reader, maker, images)
+        gray = images.thumbnail(frame.image)[:, :, 2]
+        maker.sample(frame.time_s, gray, images.later(frame.image, frame.quarter_turns, reader))
+        if frame.damaged:
+            maker.damaged(frame.time_s)
         undecided.append(frame.time_s)
         yield from told(network.push(images.small(frame.image, SIZE_PX)))
     yield from told(network.flush())
     for inside_s in ends.pending:
         yield from maker.frame(inside_s, False, reader.info)
-
-
-def _offer(frame: TimedFrame, reader: VideoReader, maker: ClipMaker, images: Images) -> np.ndarray:
-    """Offer a frame as a picture; returns its thumbnail."""
-    thumb = images.thumbnail(frame.image)
-    maker.sample(frame.time_s, thumb[:, :, 2], images.later(frame.image, frame.quarter_turns, reader))
-    if frame.damaged:
-        maker.damaged(frame.time_s)
-    return thumb
