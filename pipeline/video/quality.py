@@ -55,5 +55,5 @@ def flow_speed(pair: MotionPair) -> float:
     Neighbouring frames, not frames spread over the clip: flow across seconds measures scene change, not motion.
     """
     flow = cv2.calcOpticalFlowFarneback(pair.before, pair.after, None, 0.5, 3, 15, 2, 5, 1.1, 0)  # type: ignore[call-overload]
-    length_px = cv2.mean(cv2.magnitude(flow[:, :, 0], flow[:, :, 1]))[0]
+    length_px = float(cv2.magnitude(flow[:, :, 0], flow[:, :, 1]).mean())
     return 100 * length_px / max(pair.before.shape) / pair.gap_s

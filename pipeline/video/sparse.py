@@ -86,6 +86,7 @@ class _Group:
     reach: int = 0
     before: float = math.inf  # when the next key frame is shown (ticks), once that is known
     seen: list[_Seen] = field(default_factory=list)
+    known: dict[int, np.ndarray] = field(default_factory=dict)  # thumbnails from before it was decoded again, by time
     lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the last frames decoded before the key frame
     lead_is_exact: bool = False  # ... and they are the very last
     evident_cut: bool = False  # a shot starts with the key frame, by _evident_cut
@@ -333,12 +334,13 @@ class _SparsePass:
             if not missing or attempt == 2:
                 break
             group.whole |= missing
-            reach = group.seen[-1].pts
-            group.seen = []
+            before, group.seen = group.seen, []
+            group.known = {seen.pts: seen.thumb for seen in before}
             group.decoder.start(group.own)
             group.decoder.extend(leading_of(following and following.gop))
-            self._feed_to(group, reach)
+            self._feed_to(group, max(missing))
             self._take(group, group.decoder.drain())
+            group.seen += [seen for seen in before if not group.seen or seen.pts > group.seen[-1].pts]
         return cuts
 
     def _find_cuts(self, group: _Group, times: list[int]) -> tuple[set[int], set[int]]:
@@ -381,7 +383,9 @@ class _SparsePass:
                 self._reader.refuse_oversized(frame)
                 if self._turns is None:
                     self._turns = self._reader.turned(frame)
-                group.seen.append(_Seen(frame.pts, self._images.thumbnail(frame), frame))
+                thumb = group.known.get(frame.pts)
+                thumb = self._images.thumbnail(frame) if thumb is None else thumb
+                group.seen.append(_Seen(frame.pts, thumb, frame))
                 if group.closing:
                     self._sample(group.seen[-1])
 
