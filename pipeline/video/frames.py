@@ -1,5 +1,6 @@
 """Keep pictures while frames go by, so that a clip's frames can be picked once its span is known."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import numpy as np
 from pipeline.video.quality import MotionPair
 
 MOTION_GAP_S = 0.1  # frames closer than this may be repeats of one picture (animation on twos, doubled frame rates)
+CHOICE = 6  # so many times the pictures wanted of a clip are kept of a shot to choose from (factor)
+MAX_SHOTS = 4  # ... and this many times that of all whose clip is not known yet (factor)
 Picture = Callable[[], np.ndarray]  # makes a frame's picture: BGR uint8 (height, width, 3)
 
 
@@ -24,13 +27,11 @@ class Sample:
 
 @dataclass
 class _Kept:
-    """A frame whose shot is not known yet: its gray thumbnail, whether it shows something new, the motion to and from
-    it."""
+    """A frame whose shot is not known yet: its gray thumbnail, the motion to and from it."""
 
     time_s: float
     picture: Picture
     gray: np.ndarray
-    new: bool
     before: MotionPair | None
     after: MotionPair | None = None
 
@@ -58,20 +59,20 @@ class Sampler:
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = min_clip_s / per_clip / 1.5
         self._max_gap_s = min_clip_s / 2
+        self.stretch_s = per_clip * self._first_gap_s  # so much of a shot has as many pictures as are wanted (seconds)
+        if gaps:
+            self._first_gap_s /= 2  # where frames are left out, the next one that comes may be that much later
         self._gap_s = self._first_gap_s
+        self._new_gap_s = 0.0  # the same for what shows something new
         self._samples: list[_Kept] = []
+        self._shot = 0  # index of the first sample since the last that showed something new
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._awaits_after = False  # the last sample has no motion from it yet
-
-    @property
-    def stretch_s(self) -> float:
-        """A shot of which so much is decoded (seconds) has as many pictures as are wanted of a clip."""
-        return self._per_clip * self._first_gap_s
 
     def offer(self, time_s: float, gray: np.ndarray, picture: Picture, *, new: bool = False) -> None:
         """Take the next frame: its time (s), its gray thumbnail (uint8), and a way to make its picture.
 
-        new: it shows something new, so it is kept even if the last picture is close.
+        new: it shows something new, so it is kept even if the last picture is close (but not if all are new).
         """
         while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_GAP_S:
             self._recent.popleft()
@@ -79,11 +80,20 @@ class Sampler:
             last = self._samples[-1]
             last.after = MotionPair(last.gray, gray, time_s - last.time_s)
             self._awaits_after = False
-        if not self._samples or new or time_s >= self._samples[-1].time_s + self._gap_s:
-            self._samples.append(_Kept(time_s, picture, gray, new, self._motion_to(time_s, gray)))
+        since_s = time_s - self._samples[-1].time_s if self._samples else math.inf
+        new = new and since_s >= self._new_gap_s
+        if new or since_s >= self._gap_s - 1e-9:
+            if new:
+                self._shot, self._gap_s = len(self._samples), max(self._first_gap_s, self._new_gap_s)
+            self._samples.append(_Kept(time_s, picture, gray, self._motion_to(time_s, gray)))
             self._awaits_after = self._gaps
-            if len(self._samples) > 6 * self._per_clip and self._gap_s <= self._max_gap_s / 2:
-                self._thin_out()
+            if len(self._samples) - self._shot > CHOICE * self._per_clip and self._gap_s <= self._max_gap_s / 2:
+                self._thin_out(self._shot)
+                self._gap_s *= 2
+            elif self._shot and len(self._samples) > MAX_SHOTS * CHOICE * self._per_clip:
+                if self._new_gap_s <= self._max_gap_s / 2:
+                    self._thin_out(0)  # it is no news any more that something new is to be seen
+                    self._gap_s = self._new_gap_s = max(self._first_gap_s, 2 * self._new_gap_s)
         self._recent.append((time_s, gray))
 
     def _motion_to(self, time_s: float, gray: np.ndarray) -> MotionPair | None:
@@ -92,12 +102,12 @@ class Sampler:
         before_s, before = self._recent[0]
         return MotionPair(before, gray, time_s - before_s)
 
-    def _thin_out(self) -> None:
-        """Every second picture goes, except those that may be the only one of their shot."""
+    def _thin_out(self, first: int) -> None:
+        """Every second sample goes, from index `first` on."""
         last = self._samples[-1]
-        self._samples = [sample for i, sample in enumerate(self._samples) if i % 2 == 0 or sample.new]
+        self._samples[first:] = self._samples[first::2]
+        self._shot = min(self._shot, len(self._samples) - 1)
         self._awaits_after = self._awaits_after and self._samples[-1] is last
-        self._gap_s *= 2
 
     def skip(self) -> None:
         """Frames are missing before the next one: motion is not measured across them."""
@@ -107,9 +117,11 @@ class Sampler:
     def take(self, start_s: float, end_s: float) -> list[Sample]:
         """The samples in [start_s, end_s); what came later stays for the next clip, what came earlier is gone."""
         inside = [sample.within(start_s, end_s) for sample in self._samples if start_s <= sample.time_s < end_s]
-        self._samples = [sample for sample in self._samples if sample.time_s >= end_s]
+        later = [sample for sample in self._samples if sample.time_s >= end_s]
+        self._shot = max(0, self._shot - (len(self._samples) - len(later)))
+        self._samples = later
         self._awaits_after = self._awaits_after and bool(self._samples)
-        self._gap_s = self._first_gap_s
+        self._gap_s, self._new_gap_s = self._first_gap_s, 0.0
         return inside
 
 

@@ -52,7 +52,7 @@ class ClipMaker:
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
         self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=shots.detector == "sparse")
-        self.stretch_s = self._sampler.stretch_s  # so much of a shot has as many pictures as are wanted (seconds)
+        self.stretch_s = self._sampler.stretch_s  # see there
         self._damaged_s: deque[float] = deque()
         self._finder = TransitionFinder() if shots.trim_transitions and shots.detector != "transnetv2" else None
         self._waiting: deque[tuple[float, bool]] = deque()  # frames: time (s), starts a shot

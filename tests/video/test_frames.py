@@ -92,6 +92,25 @@ def test_what_comes_after_a_span_stays_for_the_next() -> None:
     assert sampler.take(0, 9) == []
 
 
+def test_a_new_shot_has_its_choice_while_the_last_one_waits_for_its_clip() -> None:
+    sampler = Sampler(4, 1.0, gaps=True)
+    for i in range(240):
+        sampler.offer(i / 24, GRAY, lambda: PICTURE)
+    for i in range(240, 256):
+        sampler.offer(i / 24, GRAY, lambda: PICTURE, new=i == 240)
+    assert 4 <= len(sampler.take(0, 10.0)) <= 40
+    assert [each.time_s for each in sampler.take(10.0, 11.0)] == pytest.approx([10 + i / 12 for i in range(8)])
+
+
+def test_memory_is_bounded_where_everything_is_new() -> None:
+    sampler = Sampler(4, 1.0, gaps=True)
+    for i in range(480):
+        sampler.offer(i / 24, GRAY, lambda: PICTURE, new=True)
+        assert len(sampler._samples) <= 4 * 6 * 4 + 1
+    gaps = np.diff([each.time_s for each in sampler.take(0, 20)])
+    assert gaps.max() <= 2.5 * gaps.min(), "what is thinned out is thinned out evenly"
+
+
 def test_pick_takes_the_nearest_to_the_middles_of_equal_parts() -> None:
     samples = [sample(i / 10) for i in range(100)]
     assert [each.time_s for each in pick(samples, 4, 0.0, 10.0)] == [1.2, 3.7, 6.2, 8.7]

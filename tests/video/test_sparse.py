@@ -326,6 +326,33 @@ def test_sparse_decodes_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(seen) < 200
 
 
+def test_every_clip_has_its_frames(clips_folder: Path) -> None:
+    for name, per_clip in (("bikes.mp4", 4), ("bikes.mp4", 8), ("bigbuckbunny.mp4", 4)):
+        shots, frames = SplitSettings(), FrameSettings(per_clip=per_clip)
+        parts = list(split(str(clips_folder / name), shots=shots, frames=frames, quality=QualitySettings()))
+        kept = [len(part.frames) for part in parts if isinstance(part, Clip) and not (part.reason or part.error)]
+        assert kept
+        assert set(kept) == {per_clip}
+
+
+def test_where_the_encoder_looks_for_cuts_motion_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long shot ends with another picture than it began with, so that its groups' ends look like two shots."""
+    frames = shot(9, 96, 0.2) + [picture for seed in range(6) for picture in shot(seed, 30)]
+    frames += shot(7, 240, 3)
+    path = write(tmp_path / "pan.mp4", frames, options={**DEFAULT, "x264-params": "bframes=0"})
+    expected = [96, 126, 156, 186, 216, 246, 276]
+    decoded = []
+    original = sparse.GopDecoder.feed
+    monkeypatch.setattr(sparse.GopDecoder, "feed", lambda self, **needed: decoded.append(1) or original(self, **needed))
+    assert cuts(path) == expected
+    with_it = len(decoded)
+    monkeypatch.setattr(sparse, "ADAPTIVE", 1000)
+    assert cuts(path) == expected
+    assert with_it < len(decoded) - with_it - 20
+
+
 def test_suspects() -> None:
     quiet = [1000] * 12
     assert not any(suspects(quiet, 40_000, 40_000))
