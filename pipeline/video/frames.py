@@ -87,13 +87,7 @@ class Sampler:
                 self._shot, self._gap_s = len(self._samples), max(self._first_gap_s, self._new_gap_s)
             self._samples.append(_Kept(time_s, picture, gray, self._motion_to(time_s, gray)))
             self._awaits_after = self._gaps
-            if len(self._samples) - self._shot > CHOICE * self._per_clip and self._gap_s <= self._max_gap_s / 2:
-                self._thin_out(self._shot)
-                self._gap_s *= 2
-            elif self._shot and len(self._samples) > MAX_SHOTS * CHOICE * self._per_clip:
-                if self._new_gap_s <= self._max_gap_s / 2:
-                    self._thin_out(0)  # it is no news any more that something new is to be seen
-                    self._gap_s = self._new_gap_s = max(self._first_gap_s, 2 * self._new_gap_s)
+            self._keep_few()
         self._recent.append((time_s, gray))
 
     def _motion_to(self, time_s: float, gray: np.ndarray) -> MotionPair | None:
@@ -101,6 +95,16 @@ class Sampler:
             return None
         before_s, before = self._recent[0]
         return MotionPair(before, gray, time_s - before_s)
+
+    def _keep_few(self) -> None:
+        """Keep samples farther apart where there are too many, of this shot or of all."""
+        many = CHOICE * self._per_clip
+        if len(self._samples) - self._shot > many and self._gap_s <= self._max_gap_s / 2:
+            self._thin_out(self._shot)
+            self._gap_s *= 2
+        elif self._shot and len(self._samples) > MAX_SHOTS * many and self._new_gap_s <= self._max_gap_s / 2:
+            self._thin_out(0)  # it is no news any more that something new is to be seen
+            self._gap_s = self._new_gap_s = max(self._first_gap_s, 2 * self._new_gap_s)
 
     def _thin_out(self, first: int) -> None:
         """Every second sample goes, from index `first` on."""
