@@ -52,16 +52,19 @@ class Sampler:
 
     gaps: frames will be missing (the sparse pass decodes some stretches only): the first picture of a stretch or shot
     then has the motion that leads from it, as there is none that leads to it.
+    coarse: after the first pictures of a shot, fewer: where few frames are decoded, one costs as much as decoding does.
     """
 
-    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False):
+    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False, coarse: bool = False):
         self._per_clip, self._gaps = per_clip, gaps
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = min_clip_s / per_clip / 1.5
         self._max_gap_s = min_clip_s / 2
         self.stretch_s = per_clip * self._first_gap_s  # so much of a shot has as many pictures as are wanted (seconds)
-        if gaps:
-            self._first_gap_s /= 2  # where frames are left out, the next one that comes may be that much later
+        # the first of a shot are closer: where frames are left out, the next one that comes may be that much later
+        self._least_gap_s = self._first_gap_s / 2 if gaps else self._first_gap_s
+        if coarse:
+            self._first_gap_s = min(3 * self._first_gap_s, self._max_gap_s)
         self._gap_s = self._first_gap_s
         self._new_gap_s = 0.0  # the same for what shows something new
         self._samples: list[_Kept] = []
@@ -82,7 +85,8 @@ class Sampler:
             self._awaits_after = False
         since_s = time_s - self._samples[-1].time_s if self._samples else math.inf
         new = new and since_s >= self._new_gap_s
-        if new or since_s >= self._gap_s - 1e-9:
+        few = len(self._samples) - self._shot < self._per_clip
+        if new or since_s >= (min(self._gap_s, self._least_gap_s) if few else self._gap_s) - 1e-9:
             if new:
                 self._shot, self._gap_s = len(self._samples), max(self._first_gap_s, self._new_gap_s)
             self._samples.append(_Kept(time_s, picture, gray, self._motion_to(time_s, gray)))

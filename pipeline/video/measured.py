@@ -51,7 +51,9 @@ class ClipMaker:
     def __init__(self, shots: SplitSettings, frames: FrameSettings, quality: QualitySettings):
         self._shots, self._frames, self._quality = shots, frames, quality
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
-        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=shots.detector == "sparse")
+        gaps = shots.detector == "sparse"
+        coarse = gaps and frames.timing == "near-key"
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
         self.stretch_s = self._sampler.stretch_s  # see there
         self._damaged_s: deque[float] = deque()
         self._finder = TransitionFinder() if shots.trim_transitions and shots.detector != "transnetv2" else None

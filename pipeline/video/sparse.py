@@ -48,18 +48,17 @@ from pipeline.video.timeline import Timeline
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 4.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
+NEAR_KEY_S = 5.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 UNLIKE_COLOURS_ON_GRID = 0.3  # in place of UNLIKE_COLOURS where the next key frame came when due: hardly by a cut
 EVIDENT_COLOURS = 0.35  # ... and from here on, with other evidence, for two shots
-FAST = (
-    10.0  # a picture that changes by more than this from frame to frame shows anything a second later (levels, 0-255)
-)
+EVIDENT_BYTES = 1.5  # ... with no packet before it this many times as large as the key frame's (ratio)
+FAST = 10.0  # what changes by more than this from frame to frame may show anything a second later (levels, 0-255)
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
 IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
 DUE_FRAMES = 5  # ... and one that is no more than this shorter was not: its next key frame was due (count)
-ADAPTIVE = 3  # from so many cuts at early key frames on, the encoder is known to look for cuts (count)
+SEVERAL = 3  # so many cuts at early key frames tell that the encoder looks for cuts, so many groups what is due (count)
 
 
 @dataclass
@@ -132,6 +131,7 @@ class _SparsePass:
         self._last_thumb: np.ndarray | None = None  # of that frame
         self._undecodable = 0  # packets since the last frame came
         self._longest = 0  # packets in the longest group so far
+        self._num_longest = 0  # groups so far that are as long: if there are several, their key frames were due
         self._evident_cuts = 0  # cuts so far of which the encoder told
 
     def clips(self) -> Iterator[Clip]:
@@ -155,7 +155,9 @@ class _SparsePass:
             return _Group(gop, before.decoder, gop.packets)
         self._decoders.rotate()
         group = _Group(gop, self._decoders[0], gop.own)
+        self._num_longest = 0 if len(group.own) > self._longest + DUE_FRAMES else self._num_longest
         self._longest = max(self._longest, len(group.own))
+        self._num_longest += len(group.own) >= self._longest - DUE_FRAMES
         group.decoder.start(group.own)
         # should the key frame be compared with the frame before it, those after it must be the very next ones, too
         group.whole.update(sorted(pts_of(packet) for packet in group.own)[: NEIGHBOURS + 1])
@@ -297,8 +299,8 @@ class _SparsePass:
     def _only_moves(self, group: _Group) -> bool:
         """Is a group that ends with another picture than it began with one shot nevertheless, by its packets' sizes?"""
         sizes = [group.own[i].size for i in anchors(group.own)[1:]]
-        is_due = len(group.own) >= self._longest - DUE_FRAMES
-        return self._evident_cuts >= ADAPTIVE and is_due and are_even(sizes)
+        is_due = len(group.own) >= self._longest - DUE_FRAMES and self._num_longest >= SEVERAL
+        return self._evident_cuts >= SEVERAL and is_due and are_even(sizes)
 
     def _evident_cut(self, group: _Group, following: _Group) -> bool:
         """Is the cut at the next key frame sure without the frames right before it?
@@ -311,7 +313,7 @@ class _SparsePass:
         last, key = group.seen[-1], following.seen[0]
         colours = colour_distance(last.thumb, key.thumb)
         largest = max((packet.size for packet in group.own if pts_of(packet) > last.pts), default=0)
-        if colours < EVIDENT_COLOURS or largest >= following.own[0].size:
+        if colours < EVIDENT_COLOURS or largest >= EVIDENT_BYTES * following.own[0].size:
             return False
         if min(last.thumb[:, :, 2].mean(), key.thumb[:, :, 2].mean()) < DARK:
             return False

@@ -29,9 +29,7 @@ def flashes() -> list[np.ndarray]:
 SHORT = [picture for seed in range(8) for picture in shot(seed, 1 + seed, 0)]
 
 
-@pytest.mark.parametrize(
-    "frames", [montage(), dissolve(), flashes(), SHORT], ids=["cuts", "dissolve", "flash", "short"]
-)
+@pytest.mark.parametrize("frames", [montage(), flashes(), SHORT], ids=["cuts", "flash", "short"])
 def test_the_clips_are_those_of_comparing_every_frame(
     frames: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,7 +340,7 @@ def test_where_the_encoder_looks_for_cuts_motion_is_not_decoded(
 ) -> None:
     """The long shot ends with another picture than it began with, so that its groups' ends look like two shots."""
     frames = shot(9, 96, 0.2) + [picture for seed in range(6) for picture in shot(seed, 30)]
-    frames += shot(7, 240, 3)
+    frames += shot(7, 260, 3)
     path = write(tmp_path / "pan.mp4", frames, options={**DEFAULT, "x264-params": "bframes=0"})
     expected = [96, 126, 156, 186, 216, 246, 276]
     decoded = []
@@ -348,9 +348,17 @@ def test_where_the_encoder_looks_for_cuts_motion_is_not_decoded(
     monkeypatch.setattr(sparse.GopDecoder, "feed", lambda self, **needed: decoded.append(1) or original(self, **needed))
     assert cuts(path) == expected
     with_it = len(decoded)
-    monkeypatch.setattr(sparse, "ADAPTIVE", 1000)
+    monkeypatch.setattr(sparse, "SEVERAL", 1000)
     assert cuts(path) == expected
     assert with_it < len(decoded) - with_it - 20
+
+
+def test_the_longest_group_so_far_may_end_with_a_cut(tmp_path: Path) -> None:
+    """Its length tells nothing of when a key frame is due."""
+    frames = shot(9, 60, 0.2) + [picture for seed in range(6) for picture in shot(seed, 30)]
+    frames += shot(7, 96, 1) + shot(8, 48)
+    path = write(tmp_path / "longest.mp4", frames, options={**DEFAULT, "x264-params": "bframes=0"}, gop=250)
+    assert cuts(path) == [60, 90, 120, 150, 180, 210, 240, 336]
 
 
 def test_suspects() -> None:
