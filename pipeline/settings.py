@@ -67,7 +67,7 @@ class FrameSettings(Group):
     per_clip: int = Field(default=4, ge=1, le=64)
     """frames taken from each clip, at the middles of as many equal parts (count)"""
     timing: Literal["near-key", "exact"] = "near-key"
-    """near-key: the sparse detector takes frames from what it decodes anyway, up to 3 s from where they belong;
+    """near-key: the sparse detector takes frames from what it decodes anyway, up to 5 s from where they belong;
     exact: it decodes on, and takes them as near to the middles as the dense detector does"""
     max_side_px: int = Field(default=512, ge=32, le=4096)
     """longer side of a frame, aspect ratio kept (pixels)"""

@@ -15,10 +15,8 @@ VP9 and AV1 are decoded densely: their decoders cannot leave frames out, and the
 and then for the sake of later ones, so that nearly every group has a suspect near its end.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import av
@@ -29,6 +27,7 @@ from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
 from pipeline.video.gops import Gop, anchors, are_even, leading_of, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.group import Group, KeySchedule, Seen
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
 from pipeline.video.shots import (
@@ -56,41 +55,6 @@ EVIDENT_COLOURS = 0.35  # ... and from here on, with other evidence, for two sho
 EVIDENT_BYTES = 1.5  # ... with no packet before it this many times as large as the key frame's (ratio)
 FAST = 10.0  # what changes by more than this from frame to frame may show anything a second later (levels, 0-255)
 DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
-IRREGULAR = 0.9  # a group shorter than this fraction of the longest so far was ended by the encoder for a reason
-DUE_FRAMES = 5  # ... and one that is no more than this shorter was not: its next key frame was due (count)
-SEVERAL = 3  # so many cuts at early key frames tell that the encoder looks for cuts, so many groups what is due (count)
-
-
-@dataclass
-class _Seen:
-    """A decoded frame: when it is shown (ticks), its HSV thumbnail, and itself until it was offered as a picture."""
-
-    pts: int
-    thumb: np.ndarray
-    image: av.VideoFrame | None
-
-
-@dataclass
-class _Group:
-    """A group of pictures in work. own: its packets in decode order, from the key frame on.
-
-    seen: its decoded frames so far, in presentation order. whole: the times (ticks) around its suspects, where frames
-    are decoded without exception; reach: the last of them.
-    """
-
-    gop: Gop
-    decoder: GopDecoder
-    own: list[av.Packet]
-    whole: set[int] = field(default_factory=set)
-    reach: int = 0
-    before: float = math.inf  # when the next key frame is shown (ticks), once that is known
-    seen: list[_Seen] = field(default_factory=list)
-    known: dict[int, np.ndarray] = field(default_factory=dict)  # thumbnails from before it was decoded again, by time
-    lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the last frames decoded before the key frame
-    lead_is_exact: bool = False  # ... and they are the very last
-    evident_cut: bool = False  # a shot starts with the key frame, by _evident_cut
-    after_whole: bool = False  # the group before was decoded whole: the timeline decides about the key frame
-    closing: bool = False  # the groups before it are done with: its frames may be offered as pictures
 
 
 def sparse_clips(
@@ -130,12 +94,10 @@ class _SparsePass:
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
         self._last_thumb: np.ndarray | None = None  # of that frame
         self._undecodable = 0  # packets since the last frame came
-        self._longest = 0  # packets in the longest group so far
-        self._num_longest = 0  # groups so far that are as long: if there are several, their key frames were due
-        self._evident_cuts = 0  # cuts so far of which the encoder told
+        self._schedule = KeySchedule()
 
     def clips(self) -> Iterator[Clip]:
-        group: _Group | None = None
+        group: Group | None = None
         for gop in read_gops(self._reader.packets()):
             following = self._open(gop, group)
             if group:
@@ -149,15 +111,13 @@ class _SparsePass:
         self._reader.undecodable_end(self._undecodable)
         yield from self._timeline.finish()
 
-    def _open(self, gop: Gop, before: _Group | None) -> _Group:
+    def _open(self, gop: Gop, before: Group | None) -> Group:
         """Decode the key frame and what follows it within MOTION_GAP_S."""
         if gop.continues and before:
-            return _Group(gop, before.decoder, gop.packets)
+            return Group(gop, before.decoder, gop.packets)
         self._decoders.rotate()
-        group = _Group(gop, self._decoders[0], gop.own)
-        self._num_longest = 0 if len(group.own) > self._longest + DUE_FRAMES else self._num_longest
-        self._longest = max(self._longest, len(group.own))
-        self._num_longest += len(group.own) >= self._longest - DUE_FRAMES
+        group = Group(gop, self._decoders[0], gop.own)
+        self._schedule.push(len(group.own))
         group.decoder.start(group.own)
         # should the key frame be compared with the frame before it, those after it must be the very next ones, too
         group.whole.update(sorted(pts_of(packet) for packet in group.own)[: NEIGHBOURS + 1])
@@ -170,7 +130,7 @@ class _SparsePass:
             self._take(group, group.decoder.drain())
         return group
 
-    def _mark_suspects(self, group: _Group, following: _Group | None) -> None:
+    def _mark_suspects(self, group: Group, following: Group | None) -> None:
         found = anchors(group.own)
         key_bytes = group.own[0].size
         next_key_bytes = following.own[0].size if following else key_bytes
@@ -179,7 +139,7 @@ class _SparsePass:
             [group.own[i].size for i in found[1:]],
             key_bytes,
             next_key_bytes,
-            alike=bool(following and following.seen) and not self._ends_unlike(group, following),
+            alike=following is not None and bool(following.seen) and not self._ends_unlike(group, following),
             tail=sum(pts_of(group.own[i]) > saving for i in found[1:]),
         )
         times = sorted(pts_of(packet) for packet in group.own)
@@ -194,7 +154,7 @@ class _SparsePass:
                 # if it is a cut, the new shot wants its motion measured
                 group.reach = max(group.reach, pts_of(group.own[anchor]) + round(MOTION_GAP_S / self._reader.tick_s))
 
-    def _close(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
+    def _close(self, group: Group, following: Group | None) -> Iterator[Clip]:
         """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
         times = shown_pts(group.gop, following.gop if following else None)
         if following and not following.gop.continues:
@@ -222,7 +182,7 @@ class _SparsePass:
             starts_shot = (None if group.after_whole else starts) if pts == times[0] else pts in cuts
             yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0), starts_shot)
 
-    def _is_plain(self, group: _Group, times: list[int]) -> bool:
+    def _is_plain(self, group: Group, times: list[int]) -> bool:
         gop = group.gop
         if gop.continues or gop.continued or group.decoder.any_damage:
             return False
@@ -230,7 +190,7 @@ class _SparsePass:
             return False
         return bool(group.seen) and group.seen[0].pts == gop.key_pts == times[0]
 
-    def _decode(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
+    def _decode(self, group: Group, following: Group | None, times: list[int]) -> set[int]:
         """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next."""
         self._mark_suspects(group, following)
         if group.lead_is_exact and not group.evident_cut:
@@ -238,8 +198,9 @@ class _SparsePass:
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
         if following and group.seen[-1].pts < times[-1] and self._ends_unlike(group, following):
             following.evident_cut = self._evident_cut(group, following)
-            self._evident_cuts += following.evident_cut
-            if not (following.evident_cut or self._only_moves(group)):
+            if following.evident_cut:
+                self._schedule.cut()
+            elif not self._only_moves(group):
                 group.whole.update(times[-1 - NEIGHBOURS :])
                 group.decoder.extend(leading_of(following.gop))
                 self._feed_to(group, times[-1])
@@ -253,7 +214,7 @@ class _SparsePass:
             following.lead, following.lead_is_exact = thumbs[-1 - NEIGHBOURS :], group.seen[-1].pts == times[-1]
         return cuts
 
-    def _starts_shot(self, group: _Group, following: _Group | None) -> bool:
+    def _starts_shot(self, group: Group, following: Group | None) -> bool:
         """Does a shot start with the group's key frame?"""
         if not group.lead or not (group.lead_is_exact or group.evident_cut):
             return False
@@ -267,7 +228,7 @@ class _SparsePass:
             return False
         return not is_flash(group.lead, after)
 
-    def _picture_reach(self, group: _Group, following: _Group | None, times: list[int]) -> float:
+    def _picture_reach(self, group: Group, following: Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted, as far as the group's beginning tells."""
         if self._exact or not following or not following.seen:
             return times[-1]
@@ -279,36 +240,32 @@ class _SparsePass:
                 reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
         return reach
 
-    def _feed_to_pictures(self, group: _Group, following: _Group | None, times: list[int]) -> None:
+    def _feed_to_pictures(self, group: Group, following: Group | None, times: list[int]) -> None:
         """Decode on where a shot starts so late in the group that it has no pictures yet."""
         cuts, unsure = self._find_cuts(group, times)
         starts = cuts | unsure
         if starts and group.seen[-1].pts < times[-1]:
             self._feed_to(group, min(times[-1], max(starts) + self._stretch))
 
-    def _ends_unlike(self, group: _Group, following: _Group) -> bool:
+    def _ends_unlike(self, group: Group, following: Group) -> bool:
         """Does the next key frame look like another shot than what was decoded of the group?"""
         if not following.seen:
             return False
-        colours = UNLIKE_COLOURS if self._ended_early(group) else UNLIKE_COLOURS_ON_GRID
+        colours = UNLIKE_COLOURS if self._schedule.ended_early(len(group.own)) else UNLIKE_COLOURS_ON_GRID
         return unlike(group.seen[-1].thumb, following.seen[0].thumb, colours)
 
-    def _ended_early(self, group: _Group) -> bool:
-        return len(group.own) < IRREGULAR * self._longest
-
-    def _only_moves(self, group: _Group) -> bool:
+    def _only_moves(self, group: Group) -> bool:
         """Is a group that ends with another picture than it began with one shot nevertheless, by its packets' sizes?"""
         sizes = [group.own[i].size for i in anchors(group.own)[1:]]
-        is_due = len(group.own) >= self._longest - DUE_FRAMES and self._num_longest >= SEVERAL
-        return self._evident_cuts >= SEVERAL and is_due and are_even(sizes)
+        return self._schedule.is_due(len(group.own)) and are_even(sizes)
 
-    def _evident_cut(self, group: _Group, following: _Group) -> bool:
+    def _evident_cut(self, group: Group, following: Group) -> bool:
         """Is the cut at the next key frame sure without the frames right before it?
 
         An encoder that ends a group early, when the packets before cost next to nothing by comparison, has found a cut:
         with the old shot still going on, and the new one going on after its first frame (so that it is no flash).
         """
-        if not self._ended_early(group):
+        if not self._schedule.ended_early(len(group.own)):
             return False
         last, key = group.seen[-1], following.seen[0]
         colours = colour_distance(last.thumb, key.thumb)
@@ -328,7 +285,7 @@ class _SparsePass:
             self._thresholds,
         )
 
-    def _place_cuts(self, group: _Group, following: _Group | None, times: list[int]) -> set[int]:
+    def _place_cuts(self, group: Group, following: Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
         is decoded again with those."""
         for attempt in range(3):
@@ -345,7 +302,7 @@ class _SparsePass:
             group.seen += [seen for seen in before if not group.seen or seen.pts > group.seen[-1].pts]
         return cuts
 
-    def _find_cuts(self, group: _Group, times: list[int]) -> tuple[set[int], set[int]]:
+    def _find_cuts(self, group: Group, times: list[int]) -> tuple[set[int], set[int]]:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
         position = {pts: i for i, pts in enumerate(times)}
         seen = group.seen
@@ -366,7 +323,7 @@ class _SparsePass:
                 cuts.add(seen[i].pts)
         return cuts, missing
 
-    def _feed_to(self, group: _Group, until: float) -> None:
+    def _feed_to(self, group: Group, until: float) -> None:
         """Decode all packets shown up to `until` (ticks), and those that they need."""
         packets = group.decoder.packets
         needed = [i for i, packet in enumerate(packets) if pts_of(packet) <= until]
@@ -375,11 +332,11 @@ class _SparsePass:
         while group.decoder.next <= stop and not group.decoder.exhausted:
             self._feed(group)
 
-    def _feed(self, group: _Group) -> None:
+    def _feed(self, group: Group) -> None:
         pts = pts_of(group.decoder.packets[group.decoder.next])
         self._take(group, group.decoder.feed(needed=pts in group.whole))
 
-    def _take(self, group: _Group, frames: list[av.VideoFrame]) -> None:
+    def _take(self, group: Group, frames: list[av.VideoFrame]) -> None:
         for frame in frames:
             if frame.pts is not None and group.gop.key_pts <= frame.pts < group.before:
                 self._reader.refuse_oversized(frame)
@@ -387,11 +344,11 @@ class _SparsePass:
                     self._turns = self._reader.turned(frame)
                 thumb = group.known.get(frame.pts)
                 thumb = self._images.thumbnail(frame) if thumb is None else thumb
-                group.seen.append(_Seen(frame.pts, thumb, frame))
+                group.seen.append(Seen(frame.pts, thumb, frame))
                 if group.closing:
                     self._sample(group.seen[-1])
 
-    def _sample(self, seen: _Seen) -> None:
+    def _sample(self, seen: Seen) -> None:
         """Offer a frame as a picture, once."""
         image, seen.image = seen.image, None
         if image is None or (self._sampled is not None and seen.pts <= self._sampled):
@@ -403,7 +360,7 @@ class _SparsePass:
             time_s, seen.thumb[:, :, 2], self._images.later(image, self._turns or 0, self._reader), new=new
         )
 
-    def _close_whole(self, group: _Group, following: _Group | None) -> Iterator[Clip]:
+    def _close_whole(self, group: Group, following: Group | None) -> Iterator[Clip]:
         """Decode every frame of a group and trust only what comes out: it is damaged, edited, or endless."""
         group.closing = True
         for frame, damaged in self._whole_frames(group, following):
@@ -420,7 +377,7 @@ class _SparsePass:
         if following:
             following.lead, following.after_whole = [], True
 
-    def _whole_frames(self, group: _Group, following: _Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
+    def _whole_frames(self, group: Group, following: Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
         decoder = group.decoder
         if group.gop.continues:
             decoder.extend(group.own)
