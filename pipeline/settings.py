@@ -43,7 +43,7 @@ class SplitSettings(Group):
 
     detector: Literal["sparse", "dense", "transnetv2"] = "sparse"
     """sparse: decode only where a cut may hide (by itself dense where that does not pay); dense: compare every frame,
-    three times the CPU time; transnetv2: a neural network on every frame, fifteen times that again"""
+    two to three times the CPU time; transnetv2: a neural network on every frame, fifteen times that again"""
     min_change: float = Field(default=15.0, ge=0, le=255)
     """a cut's frame differs from the one before by at least this more than the frames around it differ from each other
     (mean HSV difference, 0-255 levels)"""

@@ -4,11 +4,13 @@ What is always decoded: each key frame and the tenth of a second after it (for m
 A group is decoded further
 - up to its last packet whose size says that it may start a shot (gops.suspects);
 - as far as the pictures need it (FrameSettings.timing);
-- to its end when the next key frame looks like another shot and nothing explains it.
+- to its end when the next key frame looks like another shot and nothing explains it: neither a cut that the encoder
+  tells of, nor motion (a group that ended when due, with packets of even sizes);
+- half a second or so into a shot that starts in it, for its pictures.
 On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is placed on
 consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are read in file
 order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are found among
-what is decoded (transitions.py), and the frames of a group that ends with another picture than it began with are.
+what is decoded (transitions.py), and a group that one makes end with another picture is decoded to its end, as above.
 Damage is seen only in what is decoded.
 
 VP9 and AV1 are decoded densely: their decoders cannot leave frames out, and their encoders spend bytes on a frame now
