@@ -16,6 +16,7 @@ from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video import sparse
 from pipeline.video.decode import VideoReader
 from pipeline.video.gops import anchors, are_even, read_gops, suspects
+from pipeline.video.measured import ClipMaker
 from pipeline.video.split import Clip, SplitDone, split
 
 FPS = 24
@@ -82,8 +83,8 @@ def cuts(source: "str | io.BytesIO", detector: str = "sparse") -> list[int]:
 def was_sparse(source: str) -> bool:
     """Would the sparse pass be taken for this file?"""
     with VideoReader(source, max_megapixels=36) as reader:
-        maker = object()
-        return sparse.sparse_clips(source, reader, maker, SplitSettings(), FrameSettings()) is not None  # type: ignore
+        maker = ClipMaker(SplitSettings(), FrameSettings(), QualitySettings())
+        return sparse.sparse_clips(source, reader, maker, SplitSettings(), FrameSettings()) is not None
 
 
 LENGTHS = [40, 17, 61, 30, 25, 90, 33]
