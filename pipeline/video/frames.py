@@ -86,7 +86,8 @@ class Sampler:
         since_s = time_s - self._samples[-1].time_s if self._samples else math.inf
         new = new and since_s >= self._new_gap_s
         few = len(self._samples) - self._shot < self._per_clip
-        if new or since_s >= (min(self._gap_s, self._least_gap_s) if few else self._gap_s) - 1e-9:
+        gap_s = min(self._gap_s, max(self._least_gap_s, self._new_gap_s)) if few else self._gap_s
+        if new or since_s >= gap_s - 1e-9:
             if new:
                 self._shot, self._gap_s = len(self._samples), max(self._first_gap_s, self._new_gap_s)
             self._samples.append(_Kept(time_s, picture, gray, self._motion_to(time_s, gray)))
