@@ -60,7 +60,7 @@ class Sampler:
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = min_clip_s / per_clip / 1.5
         self._max_gap_s = min_clip_s / 2
-        self.stretch_s = per_clip * self._first_gap_s  # so much of a shot has as many pictures as are wanted (seconds)
+        self.stretch_s = (per_clip - 1) * self._first_gap_s  # so much of a shot has as many pictures as are wanted (s)
         # the first of a shot are closer: where frames are left out, the next one that comes may be that much later
         self._least_gap_s = self._first_gap_s / 2 if gaps else self._first_gap_s
         if coarse:

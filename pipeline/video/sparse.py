@@ -8,10 +8,10 @@ A group is decoded further
   tells of, nor motion (a group that ended when due, with packets of even sizes);
 - half a second or so into a shot that starts in it, for its pictures.
 On the way, frames that no other frame refers to are left out, except around suspects. So every hard cut is placed on
-consecutive frames, by the same rule as in the dense pass; the one exception is `_evident_cut`. Packets are read in file
-order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are found among
-what is decoded (transitions.py), and a group that one makes end with another picture is decoded to its end, as above.
-Damage is seen only in what is decoded.
+consecutive frames, by the same rule as in the dense pass; the one exception is Endings.evident_cut. Packets are read in
+file order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are found
+among what is decoded (transitions.py), and a group that one makes end with another picture is decoded to its end, as
+above. Damage is seen only in what is decoded.
 
 VP9 and AV1 are decoded densely: their decoders cannot leave frames out, and their encoders spend bytes on a frame now
 and then for the sake of later ones, so that nearly every group has a suspect near its end.
@@ -26,25 +26,14 @@ import numpy as np
 
 from pipeline.settings import FrameSettings, SplitSettings
 from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
+from pipeline.video.endings import Endings
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
-from pipeline.video.gops import Gop, anchors, are_even, leading_of, pts_of, read_gops, shown_pts, suspects
-from pipeline.video.group import Group, KeySchedule, Seen
+from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.group import Group, Seen
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import (
-    NEIGHBOURS,
-    UNLIKE_CHANGE,
-    UNLIKE_COLOURS,
-    CutDetector,
-    CutThresholds,
-    change,
-    changes,
-    colour_distance,
-    is_cut,
-    is_flash,
-    unlike,
-)
+from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, changes, is_cut, is_flash, unlike
 from pipeline.video.timeline import Timeline
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
@@ -52,11 +41,6 @@ MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too l
 NEAR_KEY_S = 5.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
-UNLIKE_COLOURS_ON_GRID = 0.3  # in place of UNLIKE_COLOURS where the next key frame came when due: hardly by a cut
-EVIDENT_COLOURS = 0.35  # ... and from here on, with other evidence, for two shots
-EVIDENT_BYTES = 1.5  # ... with no packet before it this many times as large as the key frame's (ratio)
-FAST = 10.0  # what changes by more than this from frame to frame may show anything a second later (levels, 0-255)
-DARK = 60.0  # the colours of frames darker than this tell little: fades look like cuts there (mean value, 0-255)
 
 
 def sparse_clips(
@@ -96,7 +80,7 @@ class _SparsePass:
         self._sampled: int | None = None  # the last frame offered as a picture (ticks)
         self._last_thumb: np.ndarray | None = None  # of that frame
         self._undecodable = 0  # packets since the last frame came
-        self._schedule = KeySchedule()
+        self._endings = Endings(self._thresholds)
 
     def clips(self) -> Iterator[Clip]:
         group: Group | None = None
@@ -119,7 +103,7 @@ class _SparsePass:
             return Group(gop, before.decoder, gop.packets)
         self._decoders.rotate()
         group = Group(gop, self._decoders[0], gop.own)
-        self._schedule.push(len(group.own))
+        self._endings.push(group)
         group.decoder.start(group.own)
         # should the key frame be compared with the frame before it, those after it must be the very next ones, too
         group.whole.update(sorted(pts_of(packet) for packet in group.own)[: NEIGHBOURS + 1])
@@ -141,7 +125,7 @@ class _SparsePass:
             [group.own[i].size for i in found[1:]],
             key_bytes,
             next_key_bytes,
-            alike=following is not None and bool(following.seen) and not self._ends_unlike(group, following),
+            alike=following is not None and bool(following.seen) and not self._endings.unlike(group, following),
             tail=sum(pts_of(group.own[i]) > saving for i in found[1:]),
         )
         times = sorted(pts_of(packet) for packet in group.own)
@@ -198,11 +182,9 @@ class _SparsePass:
         if group.lead_is_exact and not group.evident_cut:
             group.reach = max(group.reach, times[: NEIGHBOURS + 1][-1])
         self._feed_to(group, max(group.reach, self._picture_reach(group, following, times)))
-        if following and group.seen[-1].pts < times[-1] and self._ends_unlike(group, following):
-            following.evident_cut = self._evident_cut(group, following)
-            if following.evident_cut:
-                self._schedule.cut()
-            elif not self._only_moves(group):
+        if following and group.seen[-1].pts < times[-1] and self._endings.unlike(group, following):
+            following.evident_cut = self._endings.evident_cut(group, following)
+            if not following.evident_cut and not self._endings.only_moves(group):
                 group.whole.update(times[-1 - NEIGHBOURS :])
                 group.decoder.extend(leading_of(following.gop))
                 self._feed_to(group, times[-1])
@@ -248,44 +230,6 @@ class _SparsePass:
         starts = cuts | unsure
         if starts and group.seen[-1].pts < times[-1]:
             self._feed_to(group, min(times[-1], max(starts) + self._stretch))
-
-    def _ends_unlike(self, group: Group, following: Group) -> bool:
-        """Does the next key frame look like another shot than what was decoded of the group?"""
-        if not following.seen:
-            return False
-        colours = UNLIKE_COLOURS if self._schedule.ended_early(len(group.own)) else UNLIKE_COLOURS_ON_GRID
-        return unlike(group.seen[-1].thumb, following.seen[0].thumb, colours)
-
-    def _only_moves(self, group: Group) -> bool:
-        """Is a group that ends with another picture than it began with one shot nevertheless, by its packets' sizes?"""
-        sizes = [group.own[i].size for i in anchors(group.own)[1:]]
-        return self._schedule.is_due(len(group.own)) and are_even(sizes)
-
-    def _evident_cut(self, group: Group, following: Group) -> bool:
-        """Is the cut at the next key frame sure without the frames right before it?
-
-        An encoder that ends a group early, when the packets before cost next to nothing by comparison, has found a cut:
-        with the old shot still going on, and the new one going on after its first frame (so that it is no flash).
-        """
-        if not self._schedule.ended_early(len(group.own)):
-            return False
-        last, key = group.seen[-1], following.seen[0]
-        colours = colour_distance(last.thumb, key.thumb)
-        largest = max((packet.size for packet in group.own if pts_of(packet) > last.pts), default=0)
-        if colours < EVIDENT_COLOURS or largest >= EVIDENT_BYTES * following.own[0].size:
-            return False
-        if min(last.thumb[:, :, 2].mean(), key.thumb[:, :, 2].mean()) < DARK:
-            return False
-        if any(change(last.thumb, seen.thumb) < UNLIKE_CHANGE for seen in following.seen):
-            return False
-        if max(changes([seen.thumb for seen in group.seen])[-NEIGHBOURS:], default=0.0) > FAST:
-            return False
-        return is_cut(
-            change(last.thumb, key.thumb),
-            [],
-            changes([seen.thumb for seen in following.seen])[:NEIGHBOURS] or [0.0],
-            self._thresholds,
-        )
 
     def _place_cuts(self, group: Group, following: Group | None, times: list[int]) -> set[int]:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,

@@ -349,7 +349,7 @@ def test_where_the_encoder_looks_for_cuts_motion_is_not_decoded(
     monkeypatch.setattr(sparse.GopDecoder, "feed", lambda self, **needed: decoded.append(1) or original(self, **needed))
     assert cuts(path) == expected
     with_it = len(decoded)
-    monkeypatch.setattr("pipeline.video.group.SEVERAL", 1000)
+    monkeypatch.setattr("pipeline.video.endings.SEVERAL", 1000)
     assert cuts(path) == expected
     assert with_it < len(decoded) - with_it - 20
 
