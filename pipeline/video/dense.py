@@ -14,11 +14,10 @@ from pipeline.settings import FrameSettings, SplitSettings
 from pipeline.video.decode import TimedFrame, VideoReader
 from pipeline.video.images import MAX_WAITING_BYTES, Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import CutDetector, CutThresholds, change
+from pipeline.video.shots import SAME, CutDetector, CutThresholds, change
 
 STRIDE_S = 0.125  # as far as that are frames apart that are compared in any case (seconds)
 MAX_STRIDE = 6  # ... and so many frames at most (count)
-SAME = 0.5  # what changes by less than this within a stride holds no cut (fraction of split.min_change)
 
 
 def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, frames: FrameSettings) -> Iterator[Clip]:

@@ -64,7 +64,7 @@ class Sampler:
         # the first of a shot are closer: where frames are left out, the next one that comes may be that much later
         self._least_gap_s = self._first_gap_s / 2 if gaps else self._first_gap_s
         if coarse:
-            self._first_gap_s = min(3 * self._first_gap_s, self._max_gap_s)
+            self._first_gap_s = min(2 * self._first_gap_s, self._max_gap_s)
         self._gap_s = self._first_gap_s
         self._new_gap_s = 0.0  # the same for what shows something new
         self._samples: list[_Kept] = []

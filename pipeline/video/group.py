@@ -34,6 +34,7 @@ class Group:
     reach: int = 0
     before: float = math.inf  # when the next key frame is shown (ticks), once that is known
     seen: list[Seen] = field(default_factory=list)
+    waiting: list[tuple[int, av.VideoFrame]] = field(default_factory=list)  # decoded, but not looked at; with times
     known: dict[int, np.ndarray] = field(default_factory=dict)  # thumbnails from before it was decoded again, by time
     lead: list[np.ndarray] = field(default_factory=list)  # thumbnails of the last frames decoded before the key frame
     lead_is_exact: bool = False  # ... and they are the very last

@@ -16,6 +16,7 @@ FULL_FROM_LIMITED = np.stack(
 COLOUR_BINS = [8, 4, 8]  # of hue, saturation, value
 UNLIKE_CHANGE = 25.0  # frames seconds apart that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
+SAME = 0.5  # between frames that differ by less than this there is no cut that lasts (fraction of split.min_change)
 NEIGHBOURS = 2  # frames on each side that a cut must stand out from
 
 

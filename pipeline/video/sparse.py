@@ -33,7 +33,7 @@ from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, sho
 from pipeline.video.group import Group, Seen
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import NEIGHBOURS, CutDetector, CutThresholds, change, changes, is_cut, is_flash, unlike
+from pipeline.video.shots import NEIGHBOURS, SAME, CutDetector, CutThresholds, change, changes, is_cut, is_flash, unlike
 from pipeline.video.timeline import Timeline
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
@@ -41,6 +41,7 @@ MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too l
 NEAR_KEY_S = 5.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
+NEAR_S = 0.1  # a frame this near to the one before waits for the next, and is left out if those two are the same (s)
 
 
 def sparse_clips(
@@ -68,6 +69,7 @@ class _SparsePass:
     ):
         self._reader, self._maker = reader, maker
         self._thresholds = CutThresholds(shots.min_change, shots.min_change_ratio)
+        self._same = SAME * shots.min_change
         self._images = Images(frames.max_side_px)
         self._exact = frames.timing == "exact"
         self._decoders = deque([GopDecoder(reader.decoder), GopDecoder(reader.second_decoder(source))])
@@ -113,7 +115,7 @@ class _SparsePass:
             latest = max(latest, pts_of(group.own[group.decoder.next]))
             self._feed(group)
         if group.decoder.exhausted and not group.seen:
-            self._take(group, group.decoder.drain())
+            self._drain(group)
         return group
 
     def _mark_suspects(self, group: Group, following: Group | None) -> None:
@@ -189,7 +191,7 @@ class _SparsePass:
                 group.decoder.extend(leading_of(following.gop))
                 self._feed_to(group, times[-1])
         self._feed_to_pictures(group, following, times)
-        self._take(group, group.decoder.drain())
+        self._drain(group)
         cuts = self._place_cuts(group, following, times)
         if following:
             thumbs = [seen.thumb for seen in group.seen]
@@ -244,7 +246,7 @@ class _SparsePass:
             group.decoder.start(group.own)
             group.decoder.extend(leading_of(following and following.gop))
             self._feed_to(group, max(missing))
-            self._take(group, group.decoder.drain())
+            self._drain(group)
             group.seen += [seen for seen in before if not group.seen or seen.pts > group.seen[-1].pts]
         return cuts
 
@@ -270,13 +272,18 @@ class _SparsePass:
         return cuts, missing
 
     def _feed_to(self, group: Group, until: float) -> None:
-        """Decode all packets shown up to `until` (ticks), and those that they need."""
+        """Decode all packets shown up to `until` (ticks), and those that they need; look at what came."""
         packets = group.decoder.packets
         needed = [i for i, packet in enumerate(packets) if pts_of(packet) <= until]
         later = [i for i in anchors(packets) if pts_of(packets[i]) >= until]
         stop = max(needed[-1] if needed else 0, later[0] if later else 0)
         while group.decoder.next <= stop and not group.decoder.exhausted:
             self._feed(group)
+        self._look(group)
+
+    def _drain(self, group: Group) -> None:
+        self._take(group, group.decoder.drain())
+        self._look(group)
 
     def _feed(self, group: Group) -> None:
         pts = pts_of(group.decoder.packets[group.decoder.next])
@@ -288,11 +295,35 @@ class _SparsePass:
                 self._reader.refuse_oversized(frame)
                 if self._turns is None:
                     self._turns = self._reader.turned(frame)
-                thumb = group.known.get(frame.pts)
-                thumb = self._images.thumbnail(frame) if thumb is None else thumb
-                group.seen.append(Seen(frame.pts, thumb, frame))
-                if group.closing:
-                    self._sample(group.seen[-1])
+                group.waiting.append((frame.pts, frame))
+                if not self._may_wait(group, frame.pts):
+                    self._look(group)
+
+    def _may_wait(self, group: Group, pts: int) -> bool:
+        """Is the frame that came last so near to the one last looked at that the next one will tell whether to look?"""
+        if self._exact or not group.closing or not group.seen or len(group.waiting) > 1:
+            return False
+        if pts in group.whole or pts in group.known:
+            return False
+        return (pts - group.seen[-1].pts) * self._reader.tick_s <= NEAR_S
+
+    def _look(self, group: Group) -> None:
+        """Make the thumbnail of the frame that came last, and of one that waited before it if the picture changed."""
+        if not group.waiting:
+            return
+        *between, last = group.waiting
+        group.waiting = []
+        looked_at = [self._seen(group, *last)]
+        if between and change(group.seen[-1].thumb, looked_at[0].thumb) >= self._same:
+            looked_at = [self._seen(group, *frame) for frame in between] + looked_at
+        for seen in looked_at:
+            group.seen.append(seen)
+            if group.closing:
+                self._sample(seen)
+
+    def _seen(self, group: Group, pts: int, frame: av.VideoFrame) -> Seen:
+        thumb = group.known.get(pts)
+        return Seen(pts, self._images.thumbnail(frame) if thumb is None else thumb, frame)
 
     def _sample(self, seen: Seen) -> None:
         """Offer a frame as a picture, once."""
