@@ -27,8 +27,10 @@ def dense_clips(reader: VideoReader, maker: ClipMaker, shots: SplitSettings, fra
 
 @dataclass
 class _Run:
-    """Frames in order, and the HSV thumbnail of the last once there are as many as a stride has."""
+    """Frames in order, and the HSV thumbnail of the last once there are as many as a stride has (`length`, which the
+    first frame tells)."""
 
+    length: int = 0
     frames: list[TimedFrame] = field(default_factory=list)
     last: np.ndarray | None = None
 
@@ -50,7 +52,8 @@ class _DensePass:
             run.frames.append(frame)
             if frame.damaged:
                 self._maker.damaged(frame.time_s)
-            if len(run.frames) < self._stride(frame):
+            run.length = run.length or self._stride(frame)
+            if len(run.frames) < run.length:
                 continue
             run.last = self._images.thumbnail(frame.image)
             changed = waiting.last is None or change(waiting.last, run.last) >= self._same

@@ -41,12 +41,14 @@ class Gop:
 
     @property
     def leading(self) -> list[av.Packet]:
-        return [] if self.continues else [p for p in self.packets if pts_of(p) < self.key_pts]
+        key_pts = self.key_pts
+        return [] if self.continues else [p for p in self.packets if pts_of(p) < key_pts]
 
     @property
     def own(self) -> list[av.Packet]:
         """The packets in decode order without the leading ones."""
-        return self.packets if self.continues else [p for p in self.packets if pts_of(p) >= self.key_pts]
+        key_pts = self.key_pts
+        return self.packets if self.continues else [p for p in self.packets if pts_of(p) >= key_pts]
 
 
 def read_gops(packets: Iterable[av.Packet]) -> Iterator[Gop]:
@@ -85,8 +87,9 @@ def anchors(packets: list[av.Packet]) -> list[int]:
     """Indices of the packets shown later than all before them: in a group with B-frames, the frames these refer to."""
     found, latest = [], None
     for i, packet in enumerate(packets):
-        if latest is None or pts_of(packet) > latest:
-            latest = pts_of(packet)
+        pts = pts_of(packet)
+        if latest is None or pts > latest:
+            latest = pts
             found.append(i)
     return found
 

@@ -11,7 +11,8 @@ On the way, frames that no other frame refers to are left out, except around sus
 consecutive frames, by the same rule as in the dense pass; the one exception is Endings.evident_cut. Packets are read in
 file order and kept until their group is done with: no seeking, and no index is needed. Dissolves and fades are found
 among what is decoded (transitions.py), and a group that one makes end with another picture is decoded to its end, as
-above. Damage is seen only in what is decoded.
+above. Damage is seen only in what is decoded. Not all that is decoded is looked at: of two frames that come one soon
+after the other, the first waits for the second, and is left out if that shows the same as the one before both.
 
 VP9 and AV1 are decoded densely: their decoders cannot leave frames out, and their encoders spend bytes on a frame now
 and then for the sake of later ones, so that nearly every group has a suspect near its end.
@@ -303,7 +304,7 @@ class _SparsePass:
         """Is the frame that came last so near to the one last looked at that the next one will tell whether to look?"""
         if self._exact or not group.closing or not group.seen or len(group.waiting) > 1:
             return False
-        if pts in group.whole or pts in group.known:
+        if pts in group.whole or pts in group.known:  # decoded again, a group must not lose what it had
             return False
         return (pts - group.seen[-1].pts) * self._reader.tick_s <= NEAR_S
 

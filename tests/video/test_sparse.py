@@ -362,6 +362,21 @@ def test_the_longest_group_so_far_may_end_with_a_cut(tmp_path: Path) -> None:
     assert cuts(path) == [60, 90, 120, 150, 180, 210, 240, 336]
 
 
+def test_a_frame_between_two_that_are_the_same_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the picture changes all are, so that a cut stays exact at each place a waiting frame may have to it."""
+    looked_at = []
+    original = sparse.Images.thumbnail
+    monkeypatch.setattr(sparse.Images, "thumbnail", lambda self, frame: looked_at.append(1) or original(self, frame))
+    for first in (47, 48):
+        looked_at.clear()
+        frames = shot(1, first, 0.1) + shot(2, 50, 0.1)
+        path = write(tmp_path / f"{first}.mp4", frames, options={**DEFAULT, "x264-params": "bframes=0:scenecut=0"})
+        assert cuts(path) == [first]
+        assert len(looked_at) < 0.8 * len(frames)
+
+
 def test_suspects() -> None:
     quiet = [1000] * 12
     assert not any(suspects(quiet, 40_000, 40_000))
