@@ -206,8 +206,8 @@ class ResourceSettings(Group):
     """clips that are settled together (count): a killed run annotates at most so many again for each writer"""
     block_mb: float = Field(default=8.0, gt=0)
     """size at which clips are handed from the split to the next stage (MB)"""
-    cpus_per_split: float = Field(default=1.0, gt=0)
-    """CPUs reserved for a task that splits (count)"""
+    cpus_per_split: float | None = Field(default=None, gt=0)
+    """CPUs reserved for a task that splits (count; by default one, half of it where there is no second)"""
     split_tasks: int | None = Field(default=None, ge=1)
     """tasks that split at the same time (count; by default as many as there is room for). On a cluster that is still
     growing, a cap leaves room for the classifiers, and keeps clips from piling up while GPUs are on their way"""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -125,7 +124,7 @@ def read(settings: SummarizeSettings, found: Found, ledger: Ledger) -> ray.data.
         batch_size=None,
         batch_format="pyarrow",
         compute=TaskPoolStrategy(size=settings.read_parallelism) if settings.read_parallelism else None,
-        **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
+        **cluster.on_cpu_nodes(resources, cluster.split_cpus(resources)),
     )
 
 
@@ -134,10 +133,8 @@ def summarize(
 ) -> ray.data.Dataset:
     """The model pool: a GPU an actor, or CPU actors as for the classifiers of `curate`."""
     resources = settings.resources
-    if gpus:
-        place: dict[str, Any] = {"num_gpus": 1, **cluster.label_selector(resources.gpu_label_selector)}
-    else:
-        place = cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))
+    cpus = cluster.actor_cpus(resources)
+    place = cluster.on_gpu_nodes(resources) if gpus else cluster.on_cpu_nodes(resources, cpus)
     return clips.map_batches(
         Summarize,
         fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),

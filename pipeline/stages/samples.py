@@ -114,7 +114,7 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
     settings, resources = look.settings, look.settings.resources
     response = getattr(look.task, "response", None)
     schema = tasks.json_schema(response) if response is not None else None
-    place = cluster.on_cpu_nodes(resources, resources.cpus_per_split)  # decoding is the heaviest CPU work by far
+    place = cluster.on_cpu_nodes(resources, cluster.split_cpus(resources))
     if settings.annotate.annotator == "vllm":
         bytes_each = 3 * 2 * settings.video.total_pixels  # uint8 RGB, two frames a step of time
         engine = Engine(
