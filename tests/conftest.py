@@ -7,6 +7,13 @@ import pytest
 from tests import footage
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, all that share one Ray run in the same, and so do those of one file."""
+    for item in items:
+        shares_ray = "cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if shares_ray else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def clips_folder() -> Path:
     """Real footage: bikes.mp4, bigbuckbunny.mp4, carphone_*.mp4."""
