@@ -290,7 +290,7 @@ class VideoSettings(Group):
     """... but at least so many, where there are so many (count)"""
     max_frames: int = Field(default=64, ge=2)
     """... and at most so many, all videos and pictures of a sample together (count)"""
-    min_pixels: int = Field(default=64 * 28 * 28, ge=28 * 28)
+    min_pixels: int = Field(default=64 * 28 * 28, ge=4 * 28 * 28)
     """smaller frames are enlarged to this (pixels a frame; 28 x 28 pixels of two frames are a token of Qwen2.5-VL)"""
     max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)
     """larger frames are made smaller (pixels a frame)"""

@@ -47,12 +47,19 @@ class Look:
 
     @cached_property
     def _made(self) -> Any:
-        is_local = self.settings.annotate.annotator == "vllm"
-        chat = Chat(self.settings.annotate.vllm.model) if is_local else None
-        return self.dataset(self.task, chat, self.settings.video)
+        return self.dataset(self.task, self._chat, self.settings.video)
+
+    @cached_property
+    def _chat(self) -> Chat | None:
+        if self.settings.annotate.annotator != "vllm":
+            return None
+        chat = Chat(self.settings.annotate.vllm.model)
+        chat.load()
+        return chat
 
     def __call__(self, key: str, row: bytes) -> LlmInput:
-        """For the engine."""
+        """For the engine. Raises UserError where the model is not to be had here: no sample is to blame for that."""
+        _ = self._chat  # not in what is watched
         return self._watched(key, lambda: self._made(key, _sample(row, self.settings))["llm_input"])
 
     def messages(self, key: str, row: bytes) -> list[dict[str, Any]]:
