@@ -117,10 +117,11 @@ def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
 
 
 def located(raw: dict[str, Any], path_key: str, location: str) -> dict[str, Any]:
-    """A sample as tasks see it: `path` is where its file is; relative ones are relative to the list at `location`."""
+    """A sample as tasks see it: `path` and path_key are where its file is; relative ones are relative to the list at
+    `location`."""
     path = raw.get(path_key)
     if not path:
         return raw
     if not (storage.is_remote(path) or path.startswith(("/", "~", "file://"))):
         path = storage.join(posixpath.dirname(location), path)
-    return {**raw, "path": path}
+    return {**raw, path_key: path, "path": path}

@@ -130,6 +130,6 @@ def test_a_file_of_bad_lines_alone_has_lines(tmp_path: Path):
 
 def test_paths_are_relative_to_the_list():
     assert located({"path": "b/c.mp4"}, "path", "/a/s.jsonl") == {"path": "/a/b/c.mp4"}
-    assert located({"v": "c.mp4"}, "v", "s3://b/s.jsonl") == {"v": "c.mp4", "path": "s3://b/c.mp4"}
+    assert located({"v": "c.mp4"}, "v", "s3://b/s.jsonl") == {"v": "s3://b/c.mp4", "path": "s3://b/c.mp4"}
     assert located({"path": "/x.mp4"}, "path", "/a/s.jsonl")["path"] == "/x.mp4"
     assert located({"prompt": "?"}, "path", "/a/s.jsonl") == {"prompt": "?"}
