@@ -108,7 +108,7 @@ def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
             raise ValueError(f"`{id_key}` is no id: {str(value)[:100]!r}")
         if storable(str(value)) != str(value):
             raise ValueError(f"`{id_key}` holds half a surrogate pair, which is no text: {str(value)[:100]!r}")
-        if raw.get(KEY, str(value)) != str(value):
+        if str(raw.get(KEY, value)) != str(value):
             raise ValueError(f"`{KEY}` and `{id_key}` differ, and the one would be written over the other")
         return str(value)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -105,6 +105,8 @@ def test_a_sample_keeps_the_key_that_an_earlier_task_gave_it(tmp_path: Path):
     assert (same.key, other.key) == ("k", "l")
     same, other = lines(tmp_path, {"id": "k", "__key": "k"}, {"id": "a", "__key": "b"}, id_key="id")
     assert same.key == "k"
+    for settings in ({}, {"id_key": "id"}):  # a number is its digits, as ids are
+        assert [line.key for line in lines(tmp_path, {"id": "5", "__key": 5}, **settings)] == ["5"]
     assert other.problem == "`__key` and `id` differ, and the one would be written over the other"
 
 
