@@ -7,6 +7,7 @@ import pytest
 from tests import footage
 
 
+@pytest.hookimpl(tryfirst=True)  # before that of xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, all that share one Ray run in the same, and so do those of one file."""
     for item in items:
