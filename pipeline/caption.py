@@ -59,7 +59,7 @@ def run(settings: CaptionSettings) -> int:
             answered = samples.ask(samples.read(waiting, per_task), look)
             stream(samples.settle(answered, look, files, lease.token), ledger, len(waiting), counting("samples"))
             tally = ledger.read()
-        merged = merge(files, limited(settings))
+        merged = merge(files, limited(settings), lease.token)
     return _close(settings, files, merged, tally, time.time() - began)
 
 

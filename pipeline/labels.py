@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 _VALUE = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_KEY = re.compile(rf"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]{{0,251}}[a-zA-Z0-9])?/)?{_VALUE}")
 _SELECTOR = re.compile(rf"(!?)(?:in\(({_VALUE}(?:,{_VALUE})*)\)|({_VALUE}))")
 
 
@@ -11,6 +12,8 @@ def checked(selector: dict[str, str]) -> dict[str, str]:
     """The selector. Raises ValueError for one that Ray would refuse, and for a space after a comma, which Ray 2.60
     takes as a part of the value, so that nothing would match."""
     for key, condition in selector.items():
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is no label: letters, digits, and - _ . between them, with or without a domain/")
         if not _SELECTOR.fullmatch(condition):
             raise ValueError(f"{key}: {condition!r} is none of a, !a, in(a,b), !in(a,b), which have no spaces")
     return selector

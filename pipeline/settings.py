@@ -217,8 +217,8 @@ class ResourceSettings(Group):
     """clips that are settled together (count): a killed run annotates at most so many again for each writer"""
     block_mb: float = Field(default=8.0, gt=0)
     """size at which clips are handed from the split to the next stage (MB)"""
-    cpus_per_split: float = Field(default=1.0, gt=0)
-    """CPUs reserved for a task that splits (count)"""
+    cpus_per_split: float | None = Field(default=None, gt=0)
+    """CPUs reserved for a task that splits (count; by default one, half of it where there is no second)"""
     split_tasks: int | None = Field(default=None, ge=1)
     """tasks that split at the same time (count; by default as many as there is room for). On a cluster that is still
     growing, a cap leaves room for the classifiers, and keeps clips from piling up while GPUs are on their way"""
@@ -301,7 +301,7 @@ class VideoSettings(Group):
     """... but at least so many, where there are so many (count)"""
     max_frames: int = Field(default=64, ge=2)
     """... and at most so many, all videos and pictures of a sample together (count)"""
-    min_pixels: int = Field(default=64 * 28 * 28, ge=28 * 28)
+    min_pixels: int = Field(default=64 * 28 * 28, ge=4 * 28 * 28)
     """smaller frames are enlarged to this (pixels a frame; 28 x 28 pixels of two frames are a token of Qwen2.5-VL)"""
     max_pixels: int = Field(default=768 * 28 * 28, ge=28 * 28)
     """larger frames are made smaller (pixels a frame)"""

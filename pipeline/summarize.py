@@ -1,18 +1,20 @@
 """Summarize: what every 30 seconds of videos and pictures show, as one JSONL file."""
 
+import inspect
 import json
 import os
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
+from ray.exceptions import RayActorError
 
 from pipeline import storage
 from pipeline.curate import say
@@ -27,7 +29,7 @@ from pipeline.sources import Found, find_videos
 from pipeline.stages import cluster
 from pipeline.stages.graph import REFS
 from pipeline.stages.ledger import Ledger
-from pipeline.stages.summarize import ReadClips, Summarize
+from pipeline.stages.summarize import NOT_MADE, ReadClips, Summarize
 from pipeline.tasks.registry import PICTURES, load_module
 
 
@@ -44,7 +46,7 @@ def run(settings: SummarizeSettings) -> int:
     clips = read(settings, found, ledger)  #               CPU  1 -> N  frames of each clip, and where a video ends
     said = summarize(settings, clips, make, gpus, ledger)  # GPU or CPU  1 -> 1  a model in a pool of actors
     results = Results()
-    with Progress(ledger.read, len(found.videos), counting("videos")), insisted():
+    with Progress(ledger.read, len(found.videos), counting("videos")), insisted(), told(settings.model):
         for row in said.iter_rows():
             results.add(row)
     results.close(found)
@@ -75,10 +77,29 @@ def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
     if not path:
         raise UserError(f"--model {settings.model}: it is {', '.join(BUILT_IN)}, or FILE.py:CLASS")
     module = load_module(path, "--model")
-    if not callable(getattr(module, name, None)):
+    make = getattr(module, name, None)
+    if not callable(make):
         raise UserError(f"--model {settings.model}: the file has no class {name}")
+    try:
+        inspect.signature(make).bind("cpu")
+    except TypeError as error:
+        raise UserError(f"--model {settings.model}: is not made with a device alone: {error}") from error
+    except ValueError:  # of C code, which does not say what it takes
+        pass
     cluster.ship(module)
     return getattr(module, name)
+
+
+@contextmanager
+def told(model: str) -> Iterator[None]:
+    """Within, a model that a worker cannot make is told as the caller's mistake (UserError)."""
+    try:
+        yield
+    except RayActorError as error:
+        if not error.actor_init_failed:
+            raise
+        last = str(error).strip().splitlines()[-1]
+        raise UserError(f"--model {model}: {NOT_MADE}{last.partition(NOT_MADE)[2] or last}") from error
 
 
 def find(settings: SummarizeSettings) -> Found:
@@ -125,7 +146,7 @@ def read(settings: SummarizeSettings, found: Found, ledger: Ledger) -> ray.data.
         batch_size=None,
         batch_format="pyarrow",
         compute=TaskPoolStrategy(size=settings.read_parallelism) if settings.read_parallelism else None,
-        **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
+        **cluster.on_cpu_nodes(resources, cluster.split_cpus(resources)),
     )
 
 
@@ -134,10 +155,8 @@ def summarize(
 ) -> ray.data.Dataset:
     """The model pool: a GPU an actor, or CPU actors as for the classifiers of `curate`."""
     resources = settings.resources
-    if gpus:
-        place: dict[str, Any] = {"num_gpus": 1, **cluster.label_selector(resources.gpu_label_selector)}
-    else:
-        place = cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))
+    cpus = cluster.actor_cpus(resources)
+    place = cluster.on_gpu_nodes(resources) if gpus else cluster.on_cpu_nodes(resources, cpus)
     return clips.map_batches(
         Summarize,
         fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),

@@ -1,10 +1,25 @@
 """Videos that many tests share, made once. Imports nothing heavy: collecting the tests must stay quick."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import footage
+
+WITHOUT_RAY = ("test_memory.py", "test_placement.py", "test_plan.py")  # end-to-end tests that do not share it
+
+
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """Where tests run in several processes: those that share one Ray in the same, and so those of one file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if file.startswith("tests/e2e/") and not file.endswith(WITHOUT_RAY) else file
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

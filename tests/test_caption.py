@@ -85,10 +85,10 @@ def test_a_limited_run_is_judged_by_its_own_lines(tmp_path: Path, settled: int, 
     files = Files(output, "describe")
     with Lease(output) as lease:
         Shard(files, lease.token, 0).write({"__key": str(i), "output": 1} for i in range(settled))
-    merged = merge(files, limited(settings))
+        merged = merge(files, limited(settings), lease.token)
+        whole = merge(files, limited(settings.model_copy(update={"limit": None})), lease.token)
     assert (merged.done, merged.waiting, merged.kept) == (min(5, settled), max(0, 5 - settled), max(0, settled - 5))
     assert _close(settings, files, merged, Tally(), 1.0) == code
-    whole = merge(files, limited(settings.model_copy(update={"limit": None})))
     assert (whole.done, whole.failed, whole.kept) == (settled, 5, 0)
 
 
@@ -105,7 +105,7 @@ def test_a_rerun_does_what_is_new_and_on_demand_what_failed(tmp_path: Path) -> N
     assert waiting("a", "b", "c", limit=2) == ["a", "b"]
     with Lease(output) as lease:
         Shard(files, lease.token, 0).write([{"id": "a", "__key": "a", "output": 1}, {"__key": "b", "__error": "why"}])
-    assert waiting("new", "a", "b", "c") == ["new", "c"]
-    merge(files, read_samples(str(path), data))
+        assert waiting("new", "a", "b", "c") == ["new", "c"]
+        merge(files, read_samples(str(path), data), lease.token)
     assert waiting("new", "a", "b", "c") == ["new", "c"], "the merged file and the errors tell it, too"
     assert waiting("a", "b", "c", retry_failed=True) == ["b", "c"]

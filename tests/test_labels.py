@@ -31,6 +31,17 @@ def test_all_conditions_must_hold():
     assert labels.matches({}, {})
 
 
+@pytest.mark.parametrize(
+    ("key", "right"), [("ray.io/market-type", True), ("a_b", True), ("my role", False), ("a/", False)]
+)
+def test_keys_that_ray_refuses(key: str, right: bool):
+    if right:
+        assert labels.checked({key: "a"}) == {key: "a"}
+    else:
+        with pytest.raises(ValueError, match=f"'{key}' is no label"):
+            labels.checked({key: "a"})
+
+
 @pytest.mark.parametrize("wrong", ["", "in()", "! cpu", "in(cpu", "in(cpu, gpu)", "-cpu"])
 def test_what_ray_refuses_or_takes_for_something_else(wrong: str, tmp_path: Path):
     config = tmp_path / "run.yaml"

@@ -250,6 +250,22 @@ def test_pools_that_this_machine_cannot_hold(clips_folder: Path, tmp_path: Path,
     assert any(said in problem for problem in made.problems), made.problems
 
 
+def test_a_single_core_is_shared(clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A whole core for the split would leave none for the actors: both would wait for ever."""
+    monkeypatch.setattr(plan, "this_machine", lambda: NodeGroup(name="this machine", cpus=1, memory_gib=16))
+    made = plan.make(settings(clips_folder, tmp_path))
+    assert made.problems == []
+    assert sum(stage.cpus for stage in made.stages if stage.name != "cut") <= 1
+
+
+def test_gpu_nodes_that_take_cpu_work_too_are_told(clips_folder: Path, tmp_path: Path, folder_model: str):
+    either = CLUSTER.model_copy(update={"cpu_label_selector": {}})
+    made = plan.make(production(clips_folder, tmp_path, folder_model, resources=either))
+    assert any("lets CPU work onto gpu" in note and "that only cpu" in note for note in made.notes), made.notes
+    made = plan.make(production(clips_folder, tmp_path, folder_model))
+    assert not any("lets CPU work" in note for note in made.notes)
+
+
 def test_a_plan_of_a_dry_run_is_small_and_anywhere(clips_folder: Path, tmp_path: Path, folder_model: str):
     made = plan.make(production(clips_folder, tmp_path, folder_model, dry_run=True))
     assert made.problems == []

@@ -7,7 +7,7 @@ import pytest
 from pipeline import cli
 from pipeline.errors import UserError
 from pipeline.settings import SummarizeSettings
-from pipeline.summarize import check_output
+from pipeline.summarize import check_output, choose_model
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,42 @@ def test_what_can(tmp_path: Path) -> None:
 
 def parse(*arguments: str) -> SummarizeSettings:
     return cli.parse(SummarizeSettings, "summarize", ["--output", "r.jsonl", *arguments], {})
+
+
+MODELS = """
+class More:
+    def __init__(self, device, weights): ...
+
+class Less:
+    pass
+
+class Right:
+    def __init__(self, device, weights=None): ...
+
+def made(device): ...
+
+of_c = bytes
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("More", "is not made with a device alone: missing a required argument: 'weights'"),
+        ("Less", "is not made with a device alone: too many positional arguments"),
+        ("Missing", "the file has no class Missing"),
+        *((name, None) for name in ("Right", "made", "of_c")),
+    ],
+)
+def test_a_users_model_is_made_with_a_device(name: str, said: str | None, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS)
+    model = f"{tmp_path}/models.py:{name}"
+    if said is None:
+        assert callable(choose_model(parse("--model", model)))
+        return
+    with pytest.raises(UserError) as caught:
+        choose_model(parse("--model", model))
+    assert str(caught.value) == f"--model {model}: {said}"
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,14 @@ def cpu_work(settings: CurateSettings, machines: Sequence[NodeGroup], *, on_clus
             f"resources.{', '.join(missing)}: not given, and with min_nodes 0 there are no CPUs by which the run could "
             "size its pools when it starts"
         ]
-    each, largest = max(resources.cpus_per_split, actor_cpus(settings, start)), max(group.cpus for group in groups)
-    if each > largest:
+    split, largest = split_cpus(settings, start), max(group.cpus for group in groups)
+    if (each := max(split, actor_cpus(settings, start))) > largest:
         return [f"resources: one worker reserves {each:g} CPUs, no node has more than {largest:g}"]
     if on_cluster and (needed := reserved_cpus(settings, start)) > cpus:
         return [
             f"resources: the pools reserve {needed:g} CPUs, the nodes offer {cpus:g}: what does not fit never starts"
         ]
-    if (actors := fixed_cpus(settings, start)) + resources.cpus_per_split > least:
+    if (actors := fixed_cpus(settings, start)) + split > least:
         when = "while one node is missing " if least < cpus else ""
         return [
             f"resources: the actors reserve {actors:g} CPUs; {when}there are {least:g}: the split would wait for one "
@@ -116,6 +116,11 @@ def actor_cpus(settings: CurateSettings, cpus: float) -> float:
     return settings.resources.cpus_per_actor or cluster.usual_actor_cpus(cpus)
 
 
+def split_cpus(settings: CurateSettings, cpus: float) -> float:
+    """What a task that splits reserves in such a run."""
+    return settings.resources.cpus_per_split or cluster.usual_split_cpus(cpus)
+
+
 def pools(settings: CurateSettings, cpus: float) -> dict[str, int]:
     """Workers of each CPU stage in a run that finds so many CPUs when it starts; tasks without a cap count as one."""
     resources = settings.resources
@@ -131,7 +136,7 @@ def pools(settings: CurateSettings, cpus: float) -> dict[str, int]:
 def reserved_cpus(settings: CurateSettings, cpus: float) -> float:
     """CPUs that all stages reserve when each runs at its full width."""
     return sum(
-        size * (settings.resources.cpus_per_split if stage == "split" else actor_cpus(settings, cpus))
+        size * (split_cpus if stage == "split" else actor_cpus)(settings, cpus)
         for stage, size in pools(settings, cpus).items()
     )
 

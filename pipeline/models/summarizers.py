@@ -41,10 +41,9 @@ class LabelUnion:
         self._classifier, self._top_k = classifier, top_k
 
     def __call__(self, clips: list[ClipFrames]) -> list[str]:
-        """The frames of all clips are put to the network together."""
-        scores = self._classifier.probabilities([frame for clip in clips for frame in clip.frames])
-        ends = np.cumsum([len(clip.frames) for clip in clips])[:-1]
-        return [self._union(of_clip) for of_clip in np.split(scores, ends)]
+        """The network sees each clip alone: scores differ by the pictures beside them, in their last bits, and which
+        clips come together is a matter of timing."""
+        return [self._union(self._classifier.probabilities(clip.frames)) for clip in clips]
 
     def _union(self, scores: np.ndarray) -> str:
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import UserError, one_line
 from pipeline.schema import arrow_type
 from pipeline.tasks import Task
 
@@ -97,11 +98,31 @@ def _processor(model: str) -> Any:
     return AutoProcessor.from_pretrained(model)
 
 
+@lru_cache(maxsize=8)
+def _model_type(model: str) -> str:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model).model_type
+
+
 @dataclass(frozen=True)
 class Chat:
     """A model's own chat template. model: hub name or local folder."""
 
     model: str
+
+    def load(self) -> None:
+        """Have it on this machine. Raises UserError, as the rest of this class would raise anything."""
+        try:
+            _processor(self.model)
+            _model_type(self.model)
+        except Exception as error:  # transformers raises OSError, ValueError and others, also where the hub is away
+            raise UserError(f"--annotate.vllm.model {self.model}: cannot be loaded: {one_line(error)}") from error
+
+    @property
+    def model_type(self) -> str:
+        """The model's family in the terms of transformers, such as `qwen2_5_vl`."""
+        return _model_type(self.model)
 
     @property
     def patch_px(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.deploy.files import PRICES
 from pipeline.deploy.machines import NodeGroup, cpus_at_start, total_cpus, total_gpus
-from pipeline.deploy.placement import actor_cpus, fixed_cpus, gpu_groups, not_given, pools
+from pipeline.deploy.placement import actor_cpus, fixed_cpus, gpu_groups, not_given, pools, split_cpus
 from pipeline.deploy.prices import Prices
 from pipeline.plan.found import Plan, Stage
 from pipeline.settings import PlanSettings, gpus_per_engine
@@ -25,6 +25,7 @@ def look_at_stages(settings: PlanSettings, prices: Prices, plan: Plan) -> None:
         reserved, where = f"{stage.workers} x {stage.reserves}", " or ".join(map(str, stage.groups)) or "nowhere"
         plan.lines.append(f"{stage.name:<9} {reserved:<16} {stage.gib:4.1f} GiB each  {share}  on {where}")
     _look_at_balance(plan)
+    _look_at_sharing(plan)
     _look_at_memory(settings, plan)
 
 
@@ -45,13 +46,14 @@ def _stages(settings: PlanSettings, prices: Prices, plan: Plan) -> Iterator[Stag
     annotated = plan.clips * plan.kept
     pixels = [info.width * info.height for info in plan.probed]
     scale = sum(pixels) / len(pixels) / HD_PIXELS if pixels else 1.0
-    light = actor_cpus(settings, cpus_at_start(groups)) or 1.0  # a run that finds no CPUs to count says so
+    start = cpus_at_start(groups)
+    light = actor_cpus(settings, start) or 1.0  # a run that finds no CPUs to count says so
 
     def stage(name: str, gib: float, cpu_s: float, cpus: float = light) -> Stage:
         return Stage(name, sizes[name], f"{cpus:g} CPU", groups, cpus, gib, cpu_s / sizes[name], cpu_s)
 
     work = plan.seconds * rates.split_cpu_s_per_video_s * scale
-    yield stage("split", memory.split_gib, work, resources.cpus_per_split)
+    yield stage("split", memory.split_gib, work, split_cpus(settings, start))
     if "screen" in sizes:
         looked_at = plan.clips * rates.survive_quality
         yield stage("screen", memory.screen_gib, looked_at * frames * rates.screen_cpu_s_per_frame)
@@ -95,7 +97,7 @@ def _sizes(settings: PlanSettings, groups: Sequence[NodeGroup], plan: Plan) -> d
             f"by the {cpus:g} there may be"
         )
     sizes = pools(settings, start)
-    room = math.floor((cpus - fixed_cpus(settings, start)) / resources.cpus_per_split)
+    room = math.floor((cpus - fixed_cpus(settings, start)) / split_cpus(settings, start))
     if "cut" in sizes:
         sizes["cut"] = resources.cut_tasks or max(1, room // 2)  # it takes turns with the split
     return sizes | {"split": resources.split_tasks or max(1, room)}
@@ -114,6 +116,19 @@ def _look_at_balance(plan: Plan) -> None:
         plan.notes.append(f"the GPUs wait for {name} most of the time: more CPU nodes, or fewer GPUs")
     elif taken < IDLE * given:
         plan.notes.append("the CPUs wait for the GPUs most of the time: fewer CPU nodes, or more GPUs")
+
+
+def _look_at_sharing(plan: Plan) -> None:
+    """GPU nodes that take CPU work too, although there are nodes for it alone."""
+    with_engines = [group for stage in plan.stages if stage.gpus for group in stage.groups]
+    for_cpu_work = next(stage.groups for stage in plan.stages if not stage.gpus)
+    alone = [str(group) for group in for_cpu_work if group not in with_engines]
+    for group in for_cpu_work:
+        if alone and group in with_engines:
+            plan.notes.append(
+                f"resources.cpu_label_selector lets CPU work onto {group} too, beside the engines: ask for a "
+                f"label that only {' and '.join(alone)} has"
+            )
 
 
 def _look_at_memory(settings: PlanSettings, plan: Plan) -> None:

@@ -8,9 +8,10 @@ with its line.
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -100,10 +101,12 @@ def encode(record: dict[str, Any]) -> bytes:
 
 @dataclass
 class Settled:
-    """What earlier work left. done: key -> (local file, offset) of its record; failed: key -> why."""
+    """What earlier work left. done: key -> (local file, offset) of its record; failed: key -> why; kept: the local file
+    of what was kept, if any."""
 
     done: dict[str, tuple[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    kept: str | None = None
     _opened: dict[str, BinaryIO] = field(default_factory=dict)  # what was used last stands last
 
     def take(self, key: str) -> bytes:
@@ -128,8 +131,10 @@ def settled(files: Files) -> Iterator[Settled]:
         shards = files.shards()
         for name in shards:
             _repair(name)
+        # shards last: what they tell is newer than what a merge that was cut off has left in two of the others
         for index, name in enumerate([files.errors, files.kept, files.merged, *shards]):
             if (path := _local(name, f"{folder}/{index}")) is not None:
+                seen.kept = path if name == files.kept else seen.kept
                 _read(path, seen, is_errors=name == files.errors)
         for key in seen.done.keys() & seen.failed.keys():
             del seen.failed[key]  # it was tried again
@@ -187,16 +192,20 @@ class Merged:
     reasons: dict[str, int]
 
 
-def merge(files: Files, lines: Iterable[Line]) -> Merged:
+def merge(files: Files, lines: Iterable[Line], token: str) -> Merged:
     """Write what is settled of these lines into one file in their order, and into the errors file what failed; what
-    other lines left is kept; then remove the shards. Killed at any point, it can be done again."""
+    other lines left is kept; then remove the shards. token: the lease. Raises LeaseLost.
+
+    Killed at any point, it can be done again: a record that changes files stands in the old until the new one has it.
+    """
+    lease.check(files.root, token)  # a shard that is torn is mended, which only its owner may do
     done = failed = waiting = 0
     reasons: dict[str, int] = {}
     with (
         settled(files) as seen,
-        storage.writing(files.merged) as merged,
-        storage.writing(files.errors) as errors,
-        storage.writing(files.kept) as kept,  # in its place first: until then all stands in the others
+        ExitStack() as last,
+        _replacing(files, token, files.merged) as merged,
+        _replacing(files, token, files.errors) as errors,
     ):
         for line in lines:
             problem = line.problem or seen.failed.pop(line.key or "", None)
@@ -210,14 +219,44 @@ def merge(files: Files, lines: Iterable[Line]) -> Merged:
             else:
                 waiting += 1
         num_kept = len(seen.done) + len(seen.failed)
-        for key in list(seen.done):
-            kept.write(seen.take(key))
-        for key, why in seen.failed.items():
-            kept.write(encode({KEY: key, ERROR: why}))
+        if num_kept:
+            kept = last.enter_context(_replacing(files, token, files.kept))  # in its place after the other two
+            with _replacing(files, token, files.kept) as both:  # ... and before them, with all that was kept so far
+                _keep(seen, kept, both)
     if not failed:
-        storage.remove(files.errors)
+        _remove(files, token, files.errors)
     if not num_kept:
-        storage.remove(files.kept)
+        _remove(files, token, files.kept)
     for shard in files.shards():
-        storage.remove(shard)
+        _remove(files, token, shard)
     return Merged(done, failed, waiting, num_kept, reasons)
+
+
+def _keep(seen: Settled, kept: BinaryIO, both: BinaryIO) -> None:
+    """Write what nobody took into kept, and into both too, after all of the old kept file."""
+    if seen.kept:
+        with open(seen.kept, "rb") as old:
+            shutil.copyfileobj(old, both)
+    for key in list(seen.done):
+        is_new = seen.done[key][0] != seen.kept
+        record = seen.take(key)
+        kept.write(record)
+        if is_new:
+            both.write(record)
+    for key, why in seen.failed.items():
+        record = encode({KEY: key, ERROR: why})
+        kept.write(record)
+        both.write(record)
+
+
+@contextmanager
+def _replacing(files: Files, token: str, name: str) -> Iterator[BinaryIO]:
+    """A file that takes its place when the block ends well, unless another run took the folder over (LeaseLost)."""
+    with storage.writing(name) as file:
+        yield file
+        lease.check(files.root, token)
+
+
+def _remove(files: Files, token: str, name: str) -> None:
+    lease.check(files.root, token)
+    storage.remove(name)

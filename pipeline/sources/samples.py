@@ -108,7 +108,7 @@ def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
             raise ValueError(f"`{id_key}` is no id: {str(value)[:100]!r}")
         if storable(str(value)) != str(value):
             raise ValueError(f"`{id_key}` holds half a surrogate pair, which is no text: {str(value)[:100]!r}")
-        if raw.get(KEY, str(value)) != str(value):
+        if str(raw.get(KEY, value)) != str(value):
             raise ValueError(f"`{KEY}` and `{id_key}` differ, and the one would be written over the other")
         return str(value)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -117,10 +117,11 @@ def _key(raw: Any, settings: DataSettings, copies: dict[str, int]) -> str:
 
 
 def located(raw: dict[str, Any], path_key: str, location: str) -> dict[str, Any]:
-    """A sample as tasks see it: `path` is where its file is; relative ones are relative to the list at `location`."""
+    """A sample as tasks see it: `path` and path_key are where its file is; relative ones are relative to the list at
+    `location`."""
     path = raw.get(path_key)
     if not path:
         return raw
     if not (storage.is_remote(path) or path.startswith(("/", "~", "file://"))):
         path = storage.join(posixpath.dirname(location), path)
-    return {**raw, "path": path}
+    return {**raw, path_key: path, "path": path}

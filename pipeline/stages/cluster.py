@@ -81,6 +81,17 @@ def actor_cpus(resources: ResourceSettings) -> float:
     return resources.cpus_per_actor or usual_actor_cpus(_counted(resources))
 
 
+def split_cpus(resources: ResourceSettings) -> float:
+    """CPUs that a task that decodes videos reserves: as configured, else as usual."""
+    return resources.cpus_per_split or usual_split_cpus(num_cpus(resources))
+
+
+def usual_split_cpus(cpus: float) -> float:
+    """One CPU, since decoding is the heaviest CPU work by far; a single one is shared with the actors, which would
+    otherwise leave it no room for ever."""
+    return 0.5 if 0 < cpus < 2 else 1.0
+
+
 def usual_actors(cpus: float) -> int:
     """Actors of a model pool on so many CPUs: one for every 4."""
     return max(1, math.floor(cpus / 4))
@@ -112,6 +123,12 @@ def inputs_per_task(count: int, resources: ResourceSettings) -> int:
 def on_cpu_nodes(resources: ResourceSettings, cpus: float) -> dict[str, Any]:
     """The arguments of a map operator that reserves so many CPUs where the settings want CPU work to run."""
     return {"num_cpus": cpus, **label_selector(resources.cpu_label_selector)}
+
+
+def on_gpu_nodes(resources: ResourceSettings) -> dict[str, Any]:
+    """The arguments of a map operator whose workers have a GPU each, where the settings want GPU work to run."""
+    kind = {"accelerator_type": resources.accelerator_type} if resources.accelerator_type else {}
+    return {"num_gpus": 1, **kind, **label_selector(resources.gpu_label_selector)}
 
 
 def label_selector(selector: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from pipeline.errors import BadVideo, UserError
-from pipeline.models.vlm import Reply, count
+from pipeline.models.vlm import Chat, Reply, count
 from pipeline.schema import storable
 from pipeline.settings import ModelSettings, ResourceSettings, gpus_per_engine
 from pipeline.stages import cluster
@@ -44,7 +44,7 @@ class Engine:
     """{key, row} -> the same with a reply (REPLIES).
 
     GPU, one engine a GPU in a fixed pool; requests are made by CPU tasks ahead of it. Raises UserError where engines
-    cannot be counted.
+    cannot be counted, or the model is not to be had.
 
     look: (key, row) -> what the model is shown; it raises ValueError or BadVideo where that cannot be made.
     place: what one task that looks reserves, and where. schema: the answer's JSON schema, or None for free text.
@@ -62,6 +62,7 @@ class Engine:
     def __call__(self, rows: Dataset) -> Dataset:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig  # half a minute that workers need not spend
 
+        Chat(self.model.vllm.model).load()
         on_gpu = cluster.has_gpus(self.resources)
         light = cluster.on_cpu_nodes(self.resources, cluster.actor_cpus(self.resources))
         logging.disable(logging.WARNING)  # the builder talks of ray.init, mirrors and CUDA

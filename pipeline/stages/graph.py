@@ -53,17 +53,15 @@ class Graph:
         return ray.data.from_arrow([_refs_table(block, settled) for block in self._blocks(refs)])
 
     def split(self, videos: Dataset) -> Dataset:
-        """CPU, 1 -> N: decoding is the heaviest CPU work by far, so each task has a core of its own.
-
-        It is also what starts first: without a cap it takes the cores that slower starters wait for.
-        """
+        """CPU, 1 -> N: a core for each task. It is what starts first: without a cap it takes the cores that slower
+        starters wait for."""
         operator, resources = SplitVideos(self.settings, self.books, self.settings_hash, self.ledger), self._resources
         return videos.map_batches(
             operator,
             batch_size=None,
             batch_format="pyarrow",
             compute=_tasks(resources.split_tasks),
-            **cluster.on_cpu_nodes(resources, resources.cpus_per_split),
+            **cluster.on_cpu_nodes(resources, cluster.split_cpus(resources)),
         )
 
     def screen(self, clips: Dataset) -> Dataset:

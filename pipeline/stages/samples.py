@@ -47,12 +47,19 @@ class Look:
 
     @cached_property
     def _made(self) -> Any:
-        is_local = self.settings.annotate.annotator == "vllm"
-        chat = Chat(self.settings.annotate.vllm.model) if is_local else None
-        return self.dataset(self.task, chat, self.settings.video)
+        return self.dataset(self.task, self._chat, self.settings.video)
+
+    @cached_property
+    def _chat(self) -> Chat | None:
+        if self.settings.annotate.annotator != "vllm":
+            return None
+        chat = Chat(self.settings.annotate.vllm.model)
+        chat.load()
+        return chat
 
     def __call__(self, key: str, row: bytes) -> LlmInput:
-        """For the engine."""
+        """For the engine. Raises UserError where the model is not to be had here: no sample is to blame for that."""
+        _ = self._chat  # not in what is watched
         return self._watched(key, lambda: self._made(key, _sample(row, self.settings))["llm_input"])
 
     def messages(self, key: str, row: bytes) -> list[dict[str, Any]]:
@@ -114,7 +121,7 @@ def ask(samples: ray.data.Dataset, look: Look) -> ray.data.Dataset:
     settings, resources = look.settings, look.settings.resources
     response = getattr(look.task, "response", None)
     schema = tasks.json_schema(response) if response is not None else None
-    place = cluster.on_cpu_nodes(resources, resources.cpus_per_split)  # decoding is the heaviest CPU work by far
+    place = cluster.on_cpu_nodes(resources, cluster.split_cpus(resources))
     if settings.annotate.annotator == "vllm":
         bytes_each = 3 * 2 * settings.video.total_pixels  # uint8 RGB, two frames a step of time
         engine = Engine(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import BadVideo, reason
+from pipeline.errors import BadVideo, UserError, one_line, reason
 from pipeline.models.pictures import decode
 from pipeline.models.summarizers import ClipFrames, Summarizer
 from pipeline.schema import storable
@@ -23,6 +23,7 @@ from pipeline.video.vision import MAX_MEGAPIXELS, open_picture
 
 AS_CURATES = FrameSettings()  # size and quality of the frames that models are given
 MAX_FRAMES_AT_ONCE = 256  # decoded together, unless a single clip has more: some 200 MB
+NOT_MADE = "cannot be made: "
 LEFT_OVER_S = 0.1  # a frame may stand for minutes, which are a clip of their own (seconds)
 RESULTS = {
     "order": pa.int64(),
@@ -107,14 +108,20 @@ def _smaller(width: int, height: int) -> tuple[int, int]:
 
 @dataclass
 class Summarize:
-    """Clips -> their summaries, by a model that is loaded once. 1 -> 1; a clip the model fails on gets the reason."""
+    """Clips -> their summaries, by a model that is loaded once. 1 -> 1; a clip the model fails on gets the reason.
+
+    A model that cannot be made is a UserError of one line: what comes back of it from a worker is text.
+    """
 
     make: Callable[[str], Summarizer]
     device: str
     ledger: Ledger
 
     def __post_init__(self) -> None:
-        self._model = self.make(self.device)
+        try:
+            self._model = self.make(self.device)
+        except Exception as error:  # a user's model may raise anything
+            raise UserError(f"{NOT_MADE}{type(error).__name__}: {one_line(error)}") from error
 
     def __call__(self, clips: pa.Table) -> pa.Table:
         rows = clips.select(list(RESULTS)).to_pylist()

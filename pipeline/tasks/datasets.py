@@ -21,10 +21,13 @@ from pipeline.tasks.registry import Messages, Sample, SampleTask, register_datas
 from pipeline.video.budget import PAIR, thinned, with_defaults
 from pipeline.video.vision import Video, read_first, read_picture, read_video, see
 
+# models of which vLLM drops the metadata that come with a video; the newer ones refuse to be told it twice
+RATE_BESIDE = {"qwen2_vl", "qwen2_5_vl"}
+
 
 class LlmInput(TypedDict):
-    """What vLLM takes: pictures are RGB uint8 (height, width, 3), videos are uint8 (frames, height, width, 3), each
-    with its metadata {fps, total_num_frames}."""
+    """What vLLM takes: pictures are RGB uint8 (height, width, 3), a video is a pair of uint8 (frames, height, width, 3)
+    and its metadata (pipeline.video.vision.Video)."""
 
     prompt: str
     multi_modal_data: dict[str, list[Any]] | None
@@ -38,6 +41,7 @@ class Chat(Protocol):
     """The model's chat template (pipeline.models.vlm.Chat)."""
 
     patch_px: int
+    model_type: str
 
     def prompt(self, messages: Messages, *, images: int, videos: int) -> str: ...
 
@@ -57,14 +61,14 @@ class Dataset:
     def __call__(self, key: str, sample: Sample) -> Item:
         assert self.chat is not None
         messages, images, videos = self.look(sample)
-        data = {kind: media for kind, media in (("image", images), ("video", [v.pictures for v in videos])) if media}
+        media = {"image": images, "video": [(video.pictures, video.metadata) for video in videos]}
         prompt = self.chat.prompt(messages, images=len(images), videos=len(videos))
         return {
             "__key": key,
             "raw": sample,
             "llm_input": {
                 "prompt": prompt,
-                "multi_modal_data": data or None,
+                "multi_modal_data": {kind: shown for kind, shown in media.items() if shown} or None,
                 "mm_processor_kwargs": self.processor_kwargs(videos),
             },
         }
@@ -108,10 +112,13 @@ class QwenVideo(Dataset):
         second would be taken for granted. Two digits of it: vLLM keeps a processor for each value it meets."""
         if not videos:
             return None
-        if len(videos) > 1:  # the engine takes one frame rate a request
+        if len(videos) > 1:  # the older models take one frame rate a request
             raise BadVideo(f"{len(videos)} videos in one sample: the dataset `frames` shows them as pictures")
+        done: dict[str, Any] = {"do_sample_frames": False, "do_resize": False}
+        if self.chat is None or self.chat.model_type not in RATE_BESIDE:
+            return done
         metadata = {"fps": float(f"{videos[0].fps:.2g}"), "total_num_frames": len(videos[0].pictures)}
-        return {"do_sample_frames": False, "do_resize": False, "video_metadata": metadata}
+        return {**done, "video_metadata": metadata}
 
 
 class _Pictures(Dataset):

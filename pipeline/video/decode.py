@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -268,8 +269,10 @@ class VideoReader:
     def _declared_duration_s(self) -> float | None:
         if self.stream.duration:
             return self.stream.duration * self._tick_s
-        only_video = not self._container.streams.audio
-        return self._container.duration / av.time_base if self._container.duration and only_video else None
+        ends_s = seconds_of(self.stream.metadata.get("DURATION", ""))  # in Matroska and WebM each stream has its own
+        if ends_s is None and self._container.duration and not self._container.streams.audio:
+            ends_s = self._container.duration / av.time_base
+        return None if ends_s is None else max(0.0, ends_s - (self.stream.start_time or 0) * self._tick_s)
 
     def _refuse_oversized(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -286,6 +289,12 @@ class VideoReader:
         needed = max(index[i].pos + index[i].size for i in range(max(0, len(index) - 32), len(index)))
         if needed > num_bytes:
             raise BadVideo(f"truncated: the file has {num_bytes} bytes, its index needs at least {needed}")
+
+
+def seconds_of(clock: str) -> float | None:
+    """`01:02:03.5` in seconds; None for what is no such time."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", clock)
+    return 3600.0 * int(found[1]) + 60.0 * int(found[2]) + float(found[3]) if found else None
 
 
 def _num_bytes(source: str | BinaryIO) -> int | None:

@@ -26,7 +26,7 @@ class FrameSampler:
         self._path, self._max_megapixels = path, max_megapixels
         try:
             with VideoReader(path, max_megapixels=max_megapixels) as reader:  # decord's own errors say nothing to users
-                first = next(reader.frames())
+                next(reader.frames())  # from then on a turned video's sides are right
                 self.width, self.height = reader.info.width, reader.info.height
         except BadVideo as error:
             raise BadVideo(str(error).replace(OPTION, "")) from error
@@ -40,7 +40,7 @@ class FrameSampler:
         self.times_s = np.maximum.accumulate(shown[:, 0] - shown[0, 0])
         self.duration_s = max(float(shown[-1, 1] - shown[0, 0]), float(self.times_s[-1]) + 1e-3)
         self.fps = len(self.times_s) / self.duration_s
-        self.ended_early = _ended_early(self.duration_s, first.image.time or 0.0, reader.info.duration_s)
+        self.ended_early = _ended_early(self.duration_s, reader.info.duration_s)
         self._pass: _DamagedPass | None = None
 
     def shown_at(self, times_s: Sequence[float]) -> list[int]:
@@ -98,8 +98,8 @@ def decords_reason(error: Exception) -> str:
     return DECORDS_PLACE.sub("", one_line(error, 1000))[:200]
 
 
-def _ended_early(duration_s: float, start_s: float, declared_s: float | None) -> str | None:
-    """The reason, by the rule and in the words of `curate`. start_s: of the first frame, which some formats count."""
-    if declared_s is None or declared_s - start_s - duration_s <= max(EARLY_END_S, 0.01 * declared_s):
+def _ended_early(duration_s: float, declared_s: float | None) -> str | None:
+    """The reason, by the rule and in the words of `curate`."""
+    if declared_s is None or declared_s - duration_s <= max(EARLY_END_S, 0.01 * declared_s):
         return None
     return f"the file ends early (decoded {duration_s:.1f} s of {declared_s:.1f} s)"

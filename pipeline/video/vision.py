@@ -26,6 +26,13 @@ class Video:
     pictures: np.ndarray
     fps: float
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """In the terms of vLLM and transformers, of the frames as they are: each shown at its index / fps."""
+        count = len(self.pictures)
+        told = {"fps": self.fps, "total_num_frames": count, "frames_indices": list(range(count))}
+        return {**told, "duration": count / self.fps, "do_sample_frames": False}
+
 
 def read_video(part: dict[str, Any], factor: int = FACTOR_PX) -> Video:
     """The frames of a message's part {"video": local path, fps or nframes, video_start, video_end (seconds), ...}, or
@@ -40,6 +47,8 @@ def read_video(part: dict[str, Any], factor: int = FACTOR_PX) -> Video:
     sampler = FrameSampler(part["video"], max_megapixels=MAX_MEGAPIXELS)
     start_s = min(max(float(part.get("video_start") or 0.0), 0.0), sampler.duration_s)
     end = part.get("video_end")
+    if sampler.ended_early and (end is None or float(end) > sampler.duration_s):
+        raise BadVideo(sampler.ended_early)
     end_s = min(float(end), sampler.duration_s) if end is not None else sampler.duration_s
     if end_s <= start_s:
         raise BadVideo(f"nothing between video_start {start_s:g} s and video_end {end_s:g} s")
@@ -102,23 +111,22 @@ def see(messages: list[dict[str, Any]], patch_px: int) -> tuple[list[np.ndarray]
     vision_process: Any = qwen_vl_utils.vision_process  # its annotations are not those of what it takes and gives
     factor = patch_px * vision_process.SPATIAL_MERGE_SIZE
 
-    def read(part: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
+    def hand_over(part: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
         import torch
 
-        video = read_video({**part, "video": part.get("frames") or part["video"]}, factor)
-        count, height, width, _ = video.pictures.shape
-        part.update(resized_height=height, resized_width=width)  # as it is: the budget was met while reading
-        metadata = {"fps": video.fps, "total_num_frames": count, "frames_indices": list(range(count))}
-        return torch.from_numpy(video.pictures).permute(0, 3, 1, 2), metadata, video.fps
+        video: Video = part["read"]
+        return torch.from_numpy(video.pictures).permute(0, 3, 1, 2), video.metadata, video.fps
 
     for name in vision_process.VIDEO_READER_BACKENDS:
-        vision_process.VIDEO_READER_BACKENDS[name] = read
+        vision_process.VIDEO_READER_BACKENDS[name] = hand_over
     for part in (part for message in messages if isinstance(message["content"], list) for part in message["content"]):
         if "image" in part:
             picture = read_picture(part, factor)
             part.update(image=Image.fromarray(picture), resized_height=picture.shape[0], resized_width=picture.shape[1])
-        elif isinstance(part.get("video"), list):
-            part.update(frames=part["video"], video="frames")  # else it would read them itself
+        elif "video" in part:
+            video = read_video(part, factor)
+            height, width = video.pictures.shape[1:3]  # as it is: the budget was met while reading
+            part.update(read=video, video="read", resized_height=height, resized_width=width)
     images, videos = vision_process.process_vision_info(messages, return_video_metadata=True, image_patch_size=patch_px)
     return (
         [np.asarray(image) for image in images or ()],

@@ -70,7 +70,7 @@ def options(where: str, url: str, shards: int) -> list[str]:
         "data.dataset": "frames",
         "data.shards": shards,
         "video.max-pixels": 112 * 112,
-        "video.min-pixels": 28 * 28,
+        "video.min-pixels": 4 * 28 * 28,
         "annotate.annotator": "openai",
         "annotate.openai.base-url": url,
         "annotate.openai.max-concurrency": 2,
@@ -166,7 +166,7 @@ def test_videos_reach_the_real_engine_as_videos(tmp_path: Path, capsys: pytest.C
         task="describe",
         dry_run=True,
         max_failed_fraction=0.9,
-        video=VideoSettings(min_pixels=28 * 28, total_pixels=200 * 28 * 28),
+        video=VideoSettings(min_pixels=4 * 28 * 28, total_pixels=200 * 28 * 28),
     )
     assert caption.run(mine) == 0
     done = records(f"{tmp_path}/out/output.describe.jsonl")

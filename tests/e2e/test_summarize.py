@@ -87,6 +87,25 @@ def test_mistakes(changed: dict, said: str, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+FAILS = """
+class Fails:
+    def __init__(self, device):
+        raise OSError(f"no weights\\nfor {device}")
+"""
+
+
+def test_a_model_that_cannot_be_made_is_told_in_a_line(tmp_path: Path):
+    model = tmp_path / "models.py"
+    model.write_text(FAILS)
+    Image.new("RGB", (64, 48)).save(tmp_path / "p.png")
+    output = tmp_path / "results.jsonl"
+    settings = SummarizeSettings(uris=[str(tmp_path / "p.png")], output=str(output), model=f"{model}:Fails")
+    with pytest.raises(UserError) as caught:
+        summarize.run(settings)
+    assert str(caught.value) == f"--model {model}:Fails: cannot be made: OSError: no weights for cpu"
+    assert not output.exists()
+
+
 def test_a_video_that_kills_its_workers_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The third worker is refused the video. What it gives is less than what the first gave, and must not be lost."""
 

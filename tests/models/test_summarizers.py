@@ -35,6 +35,19 @@ def test_the_union_of_each_frames_labels_likeliest_first() -> None:
     assert LabelUnion(Classifier(), top_k=2)([clip(first)]) == ["ant, bee"]  # type: ignore[arg-type]
 
 
+def test_a_clips_labels_do_not_hang_on_the_clips_that_come_with_it() -> None:
+    class Swayed(Classifier):
+        """The more pictures at once, the likelier the next class: what networks do in their last bits."""
+
+        def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
+            return np.roll(super().probabilities(pictures), len(pictures), axis=1)
+
+    black = np.zeros((2, 2, 3), np.uint8)
+    model = LabelUnion(Swayed(), top_k=1)  # type: ignore[arg-type]
+    clips = [clip(black), clip(black, black), clip(black)]
+    assert model(clips) == [label for alone in clips for label in model([alone])] == ["bee", "cat", "bee"]
+
+
 def test_the_embedded_model_names_what_a_real_clip_shows(clips_folder: Path) -> None:
     with av.open(str(clips_folder / "bikes.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][40:130:40]

@@ -75,7 +75,7 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(root: str, monkeypat
     hold(root)
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 1], ids=["own", "1"])
 def test_a_silent_process_that_still_exists_is_waited_for(root: str, pid: int) -> None:
     """The number may have gone to another process since."""
     plant(root, host=socket.gethostname(), pid=pid)

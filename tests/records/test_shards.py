@@ -2,9 +2,12 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -15,7 +18,7 @@ from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.records import shards
 from pipeline.records.lease import Lease, LeaseLost
-from pipeline.records.shards import Files, Shard, merge, settled
+from pipeline.records.shards import Files, Merged, Shard, settled
 from pipeline.sources.samples import Line
 
 
@@ -34,6 +37,11 @@ def files(tmp_path: Path) -> Files:
 def write(files: Files, rank: int, *records: dict) -> None:
     with Lease(files.root) as lease:
         Shard(files, lease.token, rank).write(records)
+
+
+def merge(files: Files, lines: Iterable[Line]) -> Merged:
+    with Lease(files.root) as lease:
+        return shards.merge(files, lines, lease.token)
 
 
 def names(files: Files) -> set[str]:
@@ -99,7 +107,7 @@ with Lease(root) as lease:
     shards = [Shard(files, lease.token, rank) for rank in range(pens)]
     for index, key in enumerate(waiting):
         shards[index % pens].write([{"__key": key, "output": "ü"}])
-    merge(files, many)
+    merge(files, many, lease.token)
 """
 
 
@@ -121,17 +129,6 @@ def test_killed_at_random_points_with_another_number_of_writers_each_time(files:
     assert Path(files.merged).read_bytes() == b"".join(
         shards.encode({"__key": f"k{i}", "output": "ü"}) for i in range(400)
     )
-
-
-def test_killed_before_the_shards_are_gone(files: Files, monkeypatch: pytest.MonkeyPatch):
-    write(files, 0, record("k0"))
-    write(files, 1, record("k1"))
-    with monkeypatch.context() as broken:
-        broken.setattr(storage, "remove", lambda uri: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            merge(files, LINES[:2])
-    assert merge(files, LINES[:2]).done == 2
-    assert len(Path(files.merged).read_text().splitlines()) == 2
 
 
 def test_nothing_is_half_written(files: Files):
@@ -162,23 +159,116 @@ def test_what_no_line_asks_for_is_kept_and_comes_back(files: Files):
     assert names(files) == {"output.describe.jsonl", "output.describe.errors.jsonl"}
 
 
-@pytest.mark.parametrize("broken", ["output.describe.kept", "output.describe.errors", "output.describe.jsonl"])
-def test_killed_between_the_files_of_a_merge(files: Files, monkeypatch: pytest.MonkeyPatch, broken: str):
-    write(files, 0, *(record(f"k{i}") for i in range(3)), {"__key": "k3", "__error": "why"})
-    merge(files, LINES[:4])
-    replace = os.replace
+@contextmanager
+def before_change(number: int, happens: Callable[[], None]) -> Iterator[list[str]]:
+    """Within, something happens before the so-manieth file (from 0) is replaced or removed. Gives their names."""
+    changed: list[str] = []
 
-    def killed(source: str, target: str) -> None:
-        if Path(target).name.startswith(broken):
+    def watched(change: Callable[..., None]) -> Callable[..., None]:
+        def do(*locations: str) -> None:
+            name = Path(locations[-1]).name
+            if name.startswith("output."):  # not the lease
+                if len(changed) == number:
+                    happens()
+                changed.append(name)
+            change(*locations)
+
+        return do
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", watched(os.replace))
+        patch.setattr(storage, "remove", watched(storage.remove))
+        yield changed
+
+
+def contents(files: Files) -> dict[str, bytes]:
+    return {name: (Path(files.root) / name).read_bytes() for name in names(files)}
+
+
+def known(files: Files) -> tuple[set[str], dict[str, str]]:
+    with settled(files) as seen:
+        return set(seen.done), seen.failed
+
+
+PARTS = {"growing": (LINES[:5], LINES), "shrinking": (LINES, LINES[:3]), "moving": (LINES[:12], LINES[5:])}
+
+
+@pytest.fixture(params=PARTS)
+def moved(request: pytest.FixtureRequest, files: Files) -> list[Line]:
+    """Files that were merged twice, with shards that came later: some new, some of what had failed. The lines that are
+    merged now."""
+    before, now = PARTS[request.param]
+    failed = [{"__key": f"k{i}", "__error": "why"} for i in (1, 2, 6, 7, 13, 14)]
+    done = [record(f"k{i}") for i in range(18) if i not in (1, 2, 6, 7, 13, 14)]
+    write(files, 0, *done, *failed)
+    merge(files, LINES)
+    merge(files, before)
+    write(files, 0, *({"__key": f"k{i}", "__error": "why now"} for i in (1, 6, 13)), record("k18"))
+    write(files, 1, *(record(f"k{i}") for i in (2, 7, 14)))
+    return now
+
+
+def test_killed_before_any_change_of_a_merge(files: Files, moved: list[Line]):
+    copy, known_before = f"{files.root}.copy", known(files)
+    shutil.copytree(files.root, copy)
+    with before_change(-1, lambda: None) as changes:
+        merge(files, moved)
+    undisturbed, known_after = contents(files), known(files)
+    assert known_after == known_before
+    for number in range(len(changes)):
+        shutil.rmtree(files.root)
+        shutil.copytree(copy, files.root)
+
+        def kill() -> None:
             raise KeyboardInterrupt
-        replace(source, target)
 
-    with monkeypatch.context() as context:
-        context.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            merge(files, LINES[:1])
-    again = merge(files, LINES[:4])
-    assert (again.done, again.failed, again.kept) == (3, 1, 0)
+        with Lease(files.root) as lease, before_change(number, kill), pytest.raises(KeyboardInterrupt):
+            shards.merge(files, moved, lease.token)
+        assert known(files) == known_before, f"killed before change {number}: {changes[number]}"
+        merge(files, moved)
+        assert contents(files) == undisturbed, f"killed before change {number}: {changes[number]}"
+
+
+def test_nothing_is_written_to_the_kept_file_where_nothing_is_kept(files: Files):
+    write(files, 0, record("k0"), {"__key": "k1", "__error": "why"})
+    with before_change(-1, lambda: None) as changes:
+        merge(files, LINES[:2])
+    assert changes == [
+        "output.describe.errors.jsonl",
+        "output.describe.jsonl",
+        "output.describe.kept.jsonl",  # removed, were it there
+        "output.describe.rank0.jsonl",
+    ]
+
+
+def test_a_run_that_was_taken_over_in_its_merge_leaves_the_others_files_alone(files: Files, moved: list[Line]):
+    copy = f"{files.root}.copy"
+    shutil.copytree(files.root, copy)
+    with before_change(-1, lambda: None) as changes:
+        merge(files, moved)
+    for number in range(len(changes)):
+        shutil.rmtree(files.root)
+        shutil.copytree(copy, files.root)
+        with Lease(files.root) as lease:
+
+            def take_over() -> None:
+                storage.write(f"{files.root}/run/lease.json", b'{"token": "theirs"}')
+
+            with before_change(number, take_over) as changed:
+                if number == len(changes) - 1:
+                    shards.merge(files, moved, lease.token)
+                else:
+                    with pytest.raises(LeaseLost):
+                        shards.merge(files, moved, lease.token)
+        assert changed == changes[: number + 1], "the one that had begun, and no other"
+
+
+def test_a_merge_without_the_lease_mends_no_shard(files: Files):
+    write(files, 0, record("k0"))
+    Path(files.shard(0)).write_bytes(torn := b'{"__key": "k0"}\n{"__k')
+    with pytest.raises(LeaseLost):
+        shards.merge(files, LINES, "lost")
+    assert contents(files) == {"output.describe.rank0.jsonl": torn}
 
 
 def test_a_record_that_looks_like_an_error_is_none(files: Files):

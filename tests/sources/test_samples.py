@@ -105,6 +105,8 @@ def test_a_sample_keeps_the_key_that_an_earlier_task_gave_it(tmp_path: Path):
     assert (same.key, other.key) == ("k", "l")
     same, other = lines(tmp_path, {"id": "k", "__key": "k"}, {"id": "a", "__key": "b"}, id_key="id")
     assert same.key == "k"
+    for settings in ({}, {"id_key": "id"}):  # a number is its digits, as ids are
+        assert [line.key for line in lines(tmp_path, {"id": "5", "__key": 5}, **settings)] == ["5"]
     assert other.problem == "`__key` and `id` differ, and the one would be written over the other"
 
 
@@ -130,6 +132,6 @@ def test_a_file_of_bad_lines_alone_has_lines(tmp_path: Path):
 
 def test_paths_are_relative_to_the_list():
     assert located({"path": "b/c.mp4"}, "path", "/a/s.jsonl") == {"path": "/a/b/c.mp4"}
-    assert located({"v": "c.mp4"}, "v", "s3://b/s.jsonl") == {"v": "c.mp4", "path": "s3://b/c.mp4"}
+    assert located({"v": "c.mp4"}, "v", "s3://b/s.jsonl") == {"v": "s3://b/c.mp4", "path": "s3://b/c.mp4"}
     assert located({"path": "/x.mp4"}, "path", "/a/s.jsonl")["path"] == "/x.mp4"
     assert located({"prompt": "?"}, "path", "/a/s.jsonl") == {"prompt": "?"}

@@ -42,7 +42,7 @@ class Greedy:
         if text == "fail":
             raise ValueError("half \ud83d")
         sample["meta"].clear()
-        return sample.pop("path")
+        return [sample.pop("path"), sample.pop("video")]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def settle(settings: CaptionSettings, row: bytes, text: str) -> dict[str, Any]:
 
 def test_parse_gets_the_sample_that_was_shown_and_what_it_does_to_it_is_not_written(settings: CaptionSettings) -> None:
     row = {"video": "a.mp4", "meta": {"x": 1}}
-    assert settle(settings, json.dumps(row).encode(), "t") == {**row, "__key": "k", "output": "/in/a.mp4"}
+    assert settle(settings, json.dumps(row).encode(), "t") == {**row, "__key": "k", "output": ["/in/a.mp4"] * 2}
 
 
 def test_whatever_goes_wrong_is_the_samples_error_and_text(settings: CaptionSettings) -> None:

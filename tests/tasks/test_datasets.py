@@ -11,13 +11,14 @@ from pipeline.settings import VideoSettings
 from pipeline.tasks import dataset, datasets, register_dataset, task
 from pipeline.tasks.datasets import Dataset
 
-SMALL = VideoSettings(max_frames=4, max_pixels=112 * 112, min_pixels=28 * 28)
+SMALL = VideoSettings(max_frames=4, max_pixels=112 * 112, min_pixels=4 * 28 * 28)
 
 
 class Chat:
     """Writes what it was asked to."""
 
     patch_px = 14
+    model_type = "qwen2_5_vl"
 
     def prompt(self, messages: Any, *, images: int, videos: int) -> str:
         kinds = [part["type"] for message in messages for part in message["content"]]
@@ -42,11 +43,24 @@ def test_the_same_sample_as_video_pictures_one_picture_and_text(three_shots: Pat
         "first_frame": "1 0 image text",
         "text": "0 0 text",
     }
-    (video,) = inputs["qwen_video"]["multi_modal_data"]["video"]
+    ((video, metadata),) = inputs["qwen_video"]["multi_modal_data"]["video"]
     assert video.shape == (4, 84, 140, 3)
+    assert metadata["fps"] == pytest.approx(0.8)
+    assert (metadata["total_num_frames"], metadata["frames_indices"]) == (4, [0, 1, 2, 3])
     assert inputs["qwen_video"]["mm_processor_kwargs"]["video_metadata"] == {"fps": 0.8, "total_num_frames": 4}
     assert len(inputs["frames"]["multi_modal_data"]["image"]) == 4
     assert inputs["text"]["multi_modal_data"] is None
+
+
+def test_newer_models_are_told_a_videos_rate_with_it_and_not_twice(three_shots: Path) -> None:
+    """vLLM 0.29 hands video_metadata to Qwen3-VL's processor beside its own, which then refuses the video."""
+
+    class Qwen3(Chat):
+        model_type = "qwen3_vl"
+
+    shown = dataset("qwen_video")(task("describe"), Qwen3(), SMALL)("k", {"path": str(three_shots)})["llm_input"]
+    assert shown["mm_processor_kwargs"] == {"do_sample_frames": False, "do_resize": False}
+    assert shown["multi_modal_data"]["video"][0][1]["fps"] == pytest.approx(0.8)
 
 
 class Both:
@@ -63,7 +77,7 @@ class Both:
 
 
 def test_several_videos_share_the_budget_of_their_sample(three_shots: Path) -> None:
-    budget = VideoSettings(min_pixels=28 * 28, total_pixels=100 * 28 * 28)
+    budget = VideoSettings(min_pixels=4 * 28 * 28, total_pixels=100 * 28 * 28)
     sample = {"path": str(three_shots)}
     pictures = dataset("frames")(Both(), Chat(), budget)("k", sample)["llm_input"]["multi_modal_data"]["image"]
     assert len(pictures) >= 8
@@ -93,7 +107,7 @@ def shown(name: str, video: VideoSettings, *parts: Any) -> Any:
 
 def test_pictures_are_never_more_than_an_engine_holds_room_for(three_shots: Path) -> None:
     budget, video = (
-        VideoSettings(max_frames=8, fps=10, min_pixels=28 * 28),
+        VideoSettings(max_frames=8, fps=10, min_pixels=4 * 28 * 28),
         {"type": "video", "video": str(three_shots)},
     )
     for parts in ([video, video], [{**video, "max_frames": 90}], [{**video, "nframes": 100}]):
@@ -134,11 +148,11 @@ def test_a_video_may_be_a_list_of_frames(picture: Path) -> None:
     video = {"type": "video", "video": frames, "sample_fps": 4.0}
     asked = shown("qwen_video", SMALL, video)
     assert asked["prompt"] == "0 1 video text"
-    assert asked["multi_modal_data"]["video"][0].shape == (4, 84, 112, 3)
+    assert asked["multi_modal_data"]["video"][0][0].shape == (4, 84, 112, 3)
     assert asked["mm_processor_kwargs"]["video_metadata"] == {"fps": 0.8, "total_num_frames": 4}, "20 frames are 5 s"
     assert len(shown("frames", SMALL, video)["multi_modal_data"]["image"]) == 4
     assert len(shown("first_frame", SMALL, video)["multi_modal_data"]["image"]) == 1
-    assert shown("qwen_video", SMALL, {"video": frames[:1]})["multi_modal_data"]["video"][0].shape[0] == 2
+    assert shown("qwen_video", SMALL, {"video": frames[:1]})["multi_modal_data"]["video"][0][0].shape[0] == 2
 
 
 def test_a_video_url_is_a_video(three_shots: Path) -> None:

@@ -7,7 +7,7 @@ from pipeline.errors import BadVideo
 from pipeline.settings import VideoSettings
 from pipeline.video.budget import count_frames, frame_pixels, frame_size, with_defaults
 from pipeline.video.sampling import FrameSampler
-from pipeline.video.vision import read_picture, read_video, see
+from pipeline.video.vision import read_first, read_picture, read_video, see
 from tests import footage
 
 DEFAULT = VideoSettings()
@@ -77,6 +77,16 @@ def test_qwens_own_utilities_get_the_frames_as_they_are(three_shots, tmp_path):
     assert np.array_equal(videos[0].pictures, wanted.pictures)
     assert videos[0].fps == wanted.fps == pytest.approx(2.0)
     assert np.array_equal(images[0], picture)
+
+
+def test_a_part_of_a_video_is_not_shown_as_the_whole(tmp_path):
+    path = footage.write(tmp_path / "t.mkv", footage.shot(1, 250), sound=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for asked in ({}, {"video_end": 9.0}):
+        with pytest.raises(BadVideo, match="the file ends early"):
+            read_video(part(video=str(path), **asked))
+    assert len(read_video(part(video=str(path), video_end=2.0, nframes=4)).pictures) == 4, "what is there is there"
+    assert read_first(part(video=str(path))).ndim == 3
 
 
 def test_what_is_no_video_says_why(tmp_path):

@@ -76,8 +76,9 @@ def test_an_end_that_cannot_be_decoded_is_no_frame_that_stands_still(tmp_path: P
         sampler.picture(second, 64, 64)
 
 
-def test_a_file_cut_in_half_says_so(tmp_path: Path) -> None:
-    path = footage.write(tmp_path / "t.mkv", footage.shot(1, 250))
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_file_cut_in_half_says_so(tmp_path: Path, sound: bool) -> None:
+    path = footage.write(tmp_path / "t.mkv", footage.shot(1, 250), sound=sound)
     assert FrameSampler(str(path), max_megapixels=1).ended_early is None
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     sampler = FrameSampler(str(path), max_megapixels=1)
