@@ -13,7 +13,7 @@ demo: setup  ## curate a few real clips on this machine: no GPU, no model hub
 	@$(py) tools/demo_input.py demo/input
 	@$(py) main.py curate --config configs/demo.yaml --input demo/input --output demo/output
 
-test: setup  ## the whole test suite, in two processes
+test: setup  ## the whole test suite, in two processes: one has the tests that share a Ray
 	@$(py) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: setup  ## formatting, lint, types

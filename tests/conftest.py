@@ -7,18 +7,17 @@ import pytest
 
 from tests import footage
 
-# end-to-end tests of the other process: those without the shared Ray, and enough of the rest to keep both busy
-APART = ("test_memory.py", "test_placement.py", "test_plan.py", "test_services.py", "test_vllm.py")
+WITHOUT_RAY = ("test_memory.py", "test_placement.py", "test_plan.py")  # end-to-end tests that do not share it
 
 
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
-    """Where tests run in two processes: one has most of those that share a Ray, the other the rest, file by file."""
+    """Where tests run in several processes: those that share one Ray in the same, and so those of one file."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if file.startswith("tests/e2e/") and not file.endswith(APART) else file
+            return "ray" if file.startswith("tests/e2e/") and not file.endswith(WITHOUT_RAY) else file
 
     return OneRay(config, log)
 

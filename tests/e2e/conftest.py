@@ -1,4 +1,4 @@
-"""One Ray, one S3 server and one set of real clips for all end-to-end tests of a process."""
+"""One Ray, one S3 server and one set of real clips for all end-to-end tests."""
 
 import importlib.util
 import os
