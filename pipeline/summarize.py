@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -77,7 +78,7 @@ def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
     if not path:
         raise UserError(f"--model {settings.model}: it is {', '.join(BUILT_IN)}, or FILE.py:CLASS")
     module = load_module(path, "--model")
-    make = getattr(module, name, None)
+    make: Any = getattr(module, name, None)
     if not callable(make):
         raise UserError(f"--model {settings.model}: the file has no class {name}")
     try:
@@ -87,7 +88,7 @@ def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
     except ValueError:  # of C code, which does not say what it takes
         pass
     cluster.ship(module)
-    return getattr(module, name)
+    return make
 
 
 @contextmanager
@@ -155,8 +156,11 @@ def summarize(
 ) -> ray.data.Dataset:
     """The model pool: a GPU an actor, or CPU actors as for the classifiers of `curate`."""
     resources = settings.resources
-    cpus = cluster.actor_cpus(resources)
-    place = cluster.on_gpu_nodes(resources) if gpus else cluster.on_cpu_nodes(resources, cpus)
+    place = (
+        cluster.on_gpu_nodes(resources)
+        if gpus
+        else cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))  # which needs CPUs to count
+    )
     return clips.map_batches(
         Summarize,
         fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),
