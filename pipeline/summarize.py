@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -78,17 +77,17 @@ def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
     if not path:
         raise UserError(f"--model {settings.model}: it is {', '.join(BUILT_IN)}, or FILE.py:CLASS")
     module = load_module(path, "--model")
-    make: Any = getattr(module, name, None)
-    if not callable(make):
+    own: Callable[[str], Summarizer] | None = getattr(module, name, None)
+    if not callable(own):
         raise UserError(f"--model {settings.model}: the file has no class {name}")
     try:
-        inspect.signature(make).bind("cpu")
+        inspect.signature(own).bind("cpu")
     except TypeError as error:
         raise UserError(f"--model {settings.model}: is not made with a device alone: {error}") from error
     except ValueError:  # of C code, which does not say what it takes
         pass
     cluster.ship(module)
-    return make
+    return own
 
 
 @contextmanager
