@@ -77,17 +77,17 @@ def choose_model(settings: SummarizeSettings) -> Callable[[str], Summarizer]:
     if not path:
         raise UserError(f"--model {settings.model}: it is {', '.join(BUILT_IN)}, or FILE.py:CLASS")
     module = load_module(path, "--model")
-    make = getattr(module, name, None)
-    if not callable(make):
+    own: Callable[[str], Summarizer] | None = getattr(module, name, None)
+    if not callable(own):
         raise UserError(f"--model {settings.model}: the file has no class {name}")
     try:
-        inspect.signature(make).bind("cpu")
+        inspect.signature(own).bind("cpu")
     except TypeError as error:
         raise UserError(f"--model {settings.model}: is not made with a device alone: {error}") from error
     except ValueError:  # of C code, which does not say what it takes
         pass
     cluster.ship(module)
-    return getattr(module, name)
+    return own
 
 
 @contextmanager
@@ -155,8 +155,11 @@ def summarize(
 ) -> ray.data.Dataset:
     """The model pool: a GPU an actor, or CPU actors as for the classifiers of `curate`."""
     resources = settings.resources
-    cpus = cluster.actor_cpus(resources)
-    place = cluster.on_gpu_nodes(resources) if gpus else cluster.on_cpu_nodes(resources, cpus)
+    place = (
+        cluster.on_gpu_nodes(resources)
+        if gpus
+        else cluster.on_cpu_nodes(resources, cluster.actor_cpus(resources))  # which needs CPUs to count
+    )
     return clips.map_batches(
         Summarize,
         fn_constructor_args=(make, "cuda" if gpus else "cpu", ledger),

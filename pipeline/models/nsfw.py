@@ -5,6 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from pipeline.models.forward import in_slices
+
 FRAMES_AT_ONCE = 8  # larger batches are no faster on a CPU core, and take hundreds of MB
 
 
@@ -30,8 +32,7 @@ class NsfwClassifier:
                     images.append(Image.open(io.BytesIO(frame)).convert("RGB"))
                 except OSError as error:
                     raise ValueError("a frame is not a readable JPEG") from error
-        chunks = [images[i : i + FRAMES_AT_ONCE] for i in range(0, len(images), FRAMES_AT_ONCE)]
-        scores = np.concatenate([self._classifier.score_images(chunk) for chunk in chunks])
+        scores = in_slices(self._classifier.score_images, images, FRAMES_AT_ONCE)
         if not np.all((scores >= 0) & (scores <= 1)):  # also catches NaN
             raise ValueError("the screen gave a score that is no probability")
         return [float(of_clip.max()) for of_clip in np.split(scores, np.cumsum(counts)[:-1])]

@@ -238,11 +238,10 @@ class VideoReader:
 
     def _check_end(self) -> None:
         declared_s = self.info.duration_s
-        if self.ended_early is None and declared_s and declared_s - self.end_s > max(EARLY_END_S, 0.01 * declared_s):
-            self.ended_early = "the file ends early"
         if self.ended_early:
-            of_s = f" of {declared_s:.1f} s" if declared_s else ""
-            self.ended_early += f" (decoded {self.end_s:.1f} s{of_s})"
+            self.ended_early += _decoded(self.end_s, declared_s)
+        else:
+            self.ended_early = early_end(self.end_s, declared_s)
 
     def _describe(self, num_bytes: int | None) -> VideoInfo:
         stream, context = self.stream, self.stream.codec_context
@@ -289,6 +288,18 @@ class VideoReader:
         needed = max(index[i].pos + index[i].size for i in range(max(0, len(index) - 32), len(index)))
         if needed > num_bytes:
             raise BadVideo(f"truncated: the file has {num_bytes} bytes, its index needs at least {needed}")
+
+
+def early_end(end_s: float, declared_s: float | None) -> str | None:
+    """Why a video whose last frame ends at end_s does not reach its declared duration, if so."""
+    if declared_s is None or declared_s - end_s <= max(EARLY_END_S, 0.01 * declared_s):
+        return None
+    return f"the file ends early{_decoded(end_s, declared_s)}"
+
+
+def _decoded(end_s: float, declared_s: float | None) -> str:
+    of_s = f" of {declared_s:.1f} s" if declared_s else ""
+    return f" (decoded {end_s:.1f} s{of_s})"
 
 
 def seconds_of(clock: str) -> float | None:

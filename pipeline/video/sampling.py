@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import BadVideo, one_line
-from pipeline.video.decode import EARLY_END_S, TimedFrame, VideoReader
+from pipeline.video.decode import TimedFrame, VideoReader, early_end
 from pipeline.video.decord_module import load_decord
 
 OPTION = " (split.max_megapixels)"  # of curate's: nothing else that samples frames has it
@@ -40,7 +40,7 @@ class FrameSampler:
         self.times_s = np.maximum.accumulate(shown[:, 0] - shown[0, 0])
         self.duration_s = max(float(shown[-1, 1] - shown[0, 0]), float(self.times_s[-1]) + 1e-3)
         self.fps = len(self.times_s) / self.duration_s
-        self.ended_early = _ended_early(self.duration_s, reader.info.duration_s)
+        self.ended_early = early_end(self.duration_s, reader.info.duration_s)
         self._pass: _DamagedPass | None = None
 
     def shown_at(self, times_s: Sequence[float]) -> list[int]:
@@ -96,10 +96,3 @@ class _DamagedPass:
 def decords_reason(error: Exception) -> str:
     """What decord says, without where and when in its own source: equal errors have equal reasons."""
     return DECORDS_PLACE.sub("", one_line(error, 1000))[:200]
-
-
-def _ended_early(duration_s: float, declared_s: float | None) -> str | None:
-    """The reason, by the rule and in the words of `curate`."""
-    if declared_s is None or declared_s - duration_s <= max(EARLY_END_S, 0.01 * declared_s):
-        return None
-    return f"the file ends early (decoded {duration_s:.1f} s of {declared_s:.1f} s)"
