@@ -20,6 +20,8 @@ COLLAPSE = 0.1  # packets that stay below this fraction of the median before the
 NEAR_PACKETS = 3  # packets before that a rise is measured from (count)
 WIDE_PACKETS = 6  # packets before or after that a median is taken of (count)
 RUN_PACKETS = 5  # packets in a row whose mean is compared with the median of all (count)
+WAKING = 3.0  # a packet this many times as large as the first few: what stood still begins to move ...
+MIN_WAKING_OF_KEY = 0.015  # ... if it is at least this fraction of the key frame
 EVEN = 1.7  # where no such mean is this many times that median, nothing happened that costs bytes: no cut, no dissolve
 
 
@@ -113,6 +115,13 @@ def are_even(sizes: list[int]) -> bool:
     """Do a group's anchors (bytes, without the key frame) all cost about the same, as in a shot that goes on moving?"""
     runs = [sum(sizes[i : i + RUN_PACKETS]) / RUN_PACKETS for i in range(len(sizes) - RUN_PACKETS + 1)]
     return bool(runs) and max(runs) < EVEN * _median(sizes)
+
+
+def waking(sizes: list[int], key_bytes: int) -> int | None:
+    """Index of the first anchor that shows motion, if the first few show none. sizes: bytes, without the key frame."""
+    still = _median(sizes[:NEAR_PACKETS])
+    least = max(WAKING * still, MIN_WAKING_OF_KEY * key_bytes)
+    return next((i for i, size in enumerate(sizes) if size >= least), None)
 
 
 def _suspicion(i: int, sizes: list[int], key_bytes: int, *, busy: bool, black: bool) -> int:

@@ -30,7 +30,7 @@ from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
 from pipeline.video.endings import Endings
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
-from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
+from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects, waking
 from pipeline.video.group import Group, Seen
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
@@ -40,6 +40,7 @@ from pipeline.video.timeline import Timeline
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
 NEAR_KEY_S = 5.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
+LOOK_AGAIN_S = 0.5  # so often the way to the end of a group is looked at whether it leads to the next key frame (s)
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
 STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 NEAR_S = 0.1  # a frame this near to the one before waits for the next, and is left out if those two are the same (s)
@@ -190,7 +191,7 @@ class _SparsePass:
             if not following.evident_cut and not self._endings.only_moves(group):
                 group.whole.update(times[-1 - NEIGHBOURS :])
                 group.decoder.extend(leading_of(following.gop))
-                self._feed_to(group, times[-1])
+                self._feed_to_end(group, following, times)
         self._feed_to_pictures(group, following, times)
         self._drain(group)
         cuts = self._place_cuts(group, following, times)
@@ -224,8 +225,24 @@ class _SparsePass:
         if ends_here:
             reach = max(reach, min(times[-1], times[0] + self._stretch))
             if change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
-                reach = max(reach, times[len(times) // 2])  # what stands still at first may move later
+                reach = max(reach, min(times[len(times) // 2], self._wakes(group)))  # it may move later
         return reach
+
+    def _feed_to_end(self, group: Group, following: Group, times: list[int]) -> None:
+        """Decode on for a cut at the next key frame, unless by and by the picture becomes the one that comes there."""
+        until, alike = group.seen[-1].pts, False
+        while until < times[-1]:
+            until = min(times[-1], until + round(LOOK_AGAIN_S / self._reader.tick_s))
+            self._feed_to(group, until)
+            was_alike, alike = alike, not self._endings.unlike(group, following)
+            if was_alike and alike:
+                break
+
+    def _wakes(self, group: Group) -> float:
+        """Up to when (ticks) a group that stands still at first is decoded to see it move (0 for never)."""
+        found = anchors(group.own)
+        at = waking([group.own[i].size for i in found[1:]], group.own[0].size)
+        return 0 if at is None else pts_of(group.own[found[1 + at]]) + self._stretch
 
     def _feed_to_pictures(self, group: Group, following: Group | None, times: list[int]) -> None:
         """Decode on where a shot starts so late in the group that it has no pictures yet."""
