@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import UserError, one_line
 
+KEPT_RANGES = 4  # a video's beginning, its index at the end, and pictures and sound in different places (count)
 RANGE_BYTES = 4_194_304  # enough that requests do not cost more than bytes; s3fs would take 50 MiB to see a header
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
@@ -58,10 +59,16 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/") or "/", *parts])
 
 
-def open_binary(uri: str) -> BinaryIO:
-    """Open for reading, seekable; remote files are read in ranges of RANGE_BYTES or more, as they are needed."""
+def open_binary(uri: str, *, back_and_forth: bool = False) -> BinaryIO:
+    """Open for reading, seekable; remote files are read in ranges of RANGE_BYTES or more, as they are needed.
+
+    back_and_forth: the reader returns to places where it was, so the last KEPT_RANGES are kept.
+    """
     fs, path = filesystem(uri)
-    return fs.open(path, "rb", **({"block_size": RANGE_BYTES} if is_remote(uri) else {}))
+    if not is_remote(uri):
+        return fs.open(path, "rb")
+    kept = {"cache_type": "blockcache", "cache_options": {"maxblocks": KEPT_RANGES}} if back_and_forth else {}
+    return fs.open(path, "rb", block_size=RANGE_BYTES, **kept)
 
 
 def read(uri: str) -> bytes | None:

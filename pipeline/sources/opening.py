@@ -71,7 +71,7 @@ def _file(ref: VideoRef) -> Iterator[str | BinaryIO]:
         yield storage.local_path(ref.path)
         return
     try:
-        file = storage.open_binary(ref.path)
+        file = storage.open_binary(ref.path, back_and_forth=True)
     except FileNotFoundError as error:
         raise BadVideo("no such file") from error
     except PermissionError as error:

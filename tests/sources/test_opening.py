@@ -1,16 +1,21 @@
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from pipeline import storage
 from pipeline.errors import BadVideo
-from pipeline.settings import SourceSettings
+from pipeline.settings import FrameSettings, QualitySettings, SourceSettings, SplitSettings
 from pipeline.sources import VideoRef, find_videos, open_videos
+from pipeline.sources.opening import open_file
 from pipeline.sources.parquet import read_rows, shard_rows
+from pipeline.video.split import Clip, split
 
 PLAIN = pa.binary()
 STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})  # as `datasets` writes videos
@@ -138,3 +143,40 @@ def test_remote_files() -> None:
 
 def test_the_rows_of_an_empty_shard(tmp_path: Path) -> None:
     assert list(shard_rows(str(shard(tmp_path / "s.parquet", [], PLAIN)), "mp4")) == []
+
+
+class _Ranges(AbstractFileSystem):
+    """One file, as object stores give it: in ranges, which are noted."""
+
+    protocol = "noted"
+    cachable = False
+    data = b""
+    ranges: ClassVar[list[tuple[int, int]]] = []
+
+    def info(self, path: str, **more: object) -> dict[str, Any]:
+        return {"name": path, "size": len(self.data), "type": "file"}
+
+    def _open(self, path: str, mode: str = "rb", **more: Any) -> AbstractBufferedFile:
+        return _Ranged(self, path, mode, size=len(self.data), **more)
+
+
+class _Ranged(AbstractBufferedFile):
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        _Ranges.ranges.append((start, end))
+        return _Ranges.data[start:end]
+
+
+def test_a_remote_video_is_read_once_though_its_index_is_at_its_end(
+    clips_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("noted", _Ranges, clobber=True)
+    video = (clips_folder / "bigbuckbunny.mp4").read_bytes()
+    assert video.find(b"moov") > video.find(b"mdat")
+    monkeypatch.setattr(_Ranges, "data", video)
+    monkeypatch.setattr(storage, "RANGE_BYTES", 1 << 18)
+    _Ranges.ranges.clear()
+    with open_file("noted://b/v.mp4")() as source:
+        parts = split(source, shots=SplitSettings(), frames=FrameSettings(), quality=QualitySettings())
+        assert any(isinstance(part, Clip) and part.frames for part in parts)
+    assert len(_Ranges.ranges) <= -(-len(video) >> 18) + 1  # the last may have both an end of the film and the index
+    assert _Ranges.ranges[1][0] > video.find(b"moov") - (1 << 18), "the beginning and the index first, not the whole"
