@@ -1,4 +1,4 @@
-"""All benchmarks, on Big Buck Bunny and what is made of it: what `make bench` runs. About 15 minutes on two cores.
+"""All benchmarks, on Big Buck Bunny and what is made of it: what `make bench` runs. About 40 minutes on two cores.
 
     python -m benchmarks [--only NAME ...]
 
