@@ -26,6 +26,11 @@ class Windower:
         self._min_s, self._max_s = min_s, max_s
         self._times: deque[float] = deque()
 
+    @property
+    def start_s(self) -> float:
+        """Where the next span will start (s)."""
+        return self._times[0] if self._times else 0.0
+
     def push(self, time_s: float, starts_shot: bool) -> list[Span]:
         """Take the next frame's time (s) and whether a shot starts with it; return the spans that are now complete."""
         spans = self._close(time_s) if starts_shot and self._times else []

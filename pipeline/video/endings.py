@@ -61,9 +61,10 @@ class Endings:
         """Is the cut at the next key frame sure without the frames right before it?
 
         An encoder that ends a group early, when the packets before cost next to nothing by comparison, has found a cut:
-        with the old shot still going on, and the new one going on after its first frame (so that it is no flash).
+        with the old shot still going on, and the new one going on after its first frame (so that it is no flash). In an
+        open GOP it has found one, too, but the packets shown before the key frame may be of the new shot already.
         """
-        found = self._ended_early(group) and self._is_evident(group, following)
+        found = self._ended_early(group) and not following.gop.leading and self._is_evident(group, following)
         self._evident_cuts += found
         return found
 

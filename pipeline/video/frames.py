@@ -55,16 +55,18 @@ class Sampler:
     coarse: after the first pictures of a shot, fewer: where few frames are decoded, one costs as much as decoding does.
     """
 
-    def __init__(self, per_clip: int, min_clip_s: float, *, gaps: bool = False, coarse: bool = False):
-        self._per_clip, self._gaps = per_clip, gaps
+    def __init__(
+        self, per_clip: int, min_clip_s: float, max_clip_s: float, *, gaps: bool = False, coarse: bool = False
+    ):
+        self._per_clip, self._max_clip_s, self._gaps = per_clip, max_clip_s, gaps
         # finer than the pictures wanted of the shortest clip, so that there is a choice
         self._first_gap_s = min_clip_s / per_clip / 1.5
         self._max_gap_s = min_clip_s / 2
         self.stretch_s = (per_clip - 1) * self._first_gap_s  # so much of a shot has as many pictures as are wanted (s)
         # the first of a shot are closer: where frames are left out, the next one that comes may be that much later
-        self._least_gap_s = self._first_gap_s / 2 if gaps else self._first_gap_s
+        self.least_gap_s = self._first_gap_s / 2 if gaps else self._first_gap_s
         if coarse:
-            self._first_gap_s = min(2 * self._first_gap_s, self._max_gap_s)
+            self._first_gap_s = min(2 * self._first_gap_s, self._max_gap_s, max_clip_s / 2 / per_clip)
         self._gap_s = self._first_gap_s
         self._new_gap_s = 0.0  # the same for what shows something new
         self._samples: list[_Kept] = []
@@ -86,7 +88,7 @@ class Sampler:
         since_s = time_s - self._samples[-1].time_s if self._samples else math.inf
         new = new and since_s >= self._new_gap_s
         few = len(self._samples) - self._shot < self._per_clip
-        gap_s = min(self._gap_s, max(self._least_gap_s, self._new_gap_s)) if few else self._gap_s
+        gap_s = min(self._gap_s, max(self.least_gap_s, self._new_gap_s)) if few else self._gap_s
         if new or since_s >= gap_s - 1e-9:
             if new:
                 self._shot, self._gap_s = len(self._samples), max(self._first_gap_s, self._new_gap_s)
@@ -94,6 +96,10 @@ class Sampler:
             self._awaits_after = self._gaps
             self._keep_few()
         self._recent.append((time_s, gray))
+
+    def count(self, start_s: float, end_s: float) -> int:
+        """Samples in [start_s, end_s)."""
+        return sum(start_s <= sample.time_s < end_s for sample in self._samples)
 
     def _motion_to(self, time_s: float, gray: np.ndarray) -> MotionPair | None:
         if not self._recent:
@@ -104,7 +110,8 @@ class Sampler:
     def _keep_few(self) -> None:
         """Keep samples farther apart where there are too many, of this shot or of all."""
         many = CHOICE * self._per_clip
-        if len(self._samples) - self._shot > many and self._gap_s <= self._max_gap_s / 2:
+        num_clips = (self._samples[-1].time_s - self._samples[self._shot].time_s) / self._max_clip_s
+        if len(self._samples) - self._shot > many * max(1.0, num_clips) and self._gap_s <= self._max_gap_s / 2:
             self._thin_out(self._shot)
             self._gap_s *= 2
         elif self._shot and len(self._samples) > MAX_SHOTS * many and self._new_gap_s <= self._max_gap_s / 2:

@@ -36,6 +36,10 @@ class GopDecoder:
         """More packets that follow those of the group in decode order."""
         self.packets += packets
 
+    def go_on(self, packets: Sequence[av.Packet]) -> None:
+        """As `extend`, for the next piece of an endless group: what was taken is let go of."""
+        self.packets, self._next = [*self.packets[self._next :], *packets], 0
+
     @property
     def next(self) -> int:
         """Index of the packet that `feed` would take (the number of packets when all are taken)."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 import av
 
-MAX_GOP_BYTES = 64_000_000  # a longer group is handed out in pieces, so that memory stays bounded
+MAX_GOP_BYTES = 32_000_000  # a longer group is handed out in pieces, so that memory stays bounded
 MAX_GOP_PACKETS = 1_000
 
 # All sizes are compared as ratios; the figures were chosen on films with every cut known (benchmarks/split.py).
@@ -30,12 +31,14 @@ class Gop:
     """packets: in decode order; the first is a key frame, unless the group `continues` the one before.
 
     In an open GOP, packets shown before the key frame (`leading`) follow it: they belong to the group before, which
-    they refer to.
+    they refer to. jumps: its time stamps do not go on where those of the group before end, as where recordings are
+    joined; no two groups may be taken apart by time stamps there, so it has no leading packets.
     """
 
     packets: list[av.Packet]
     continues: bool = False
     continued: bool = False
+    jumps: bool = False
 
     @property
     def key_pts(self) -> int:
@@ -44,17 +47,32 @@ class Gop:
     @property
     def leading(self) -> list[av.Packet]:
         key_pts = self.key_pts
-        return [] if self.continues else [p for p in self.packets if pts_of(p) < key_pts]
+        return [] if self.continues or self.jumps else [p for p in self.packets if pts_of(p) < key_pts]
 
     @property
     def own(self) -> list[av.Packet]:
         """The packets in decode order without the leading ones."""
         key_pts = self.key_pts
-        return self.packets if self.continues else [p for p in self.packets if pts_of(p) >= key_pts]
+        return self.packets if self.continues or self.jumps else [p for p in self.packets if pts_of(p) >= key_pts]
+
+    @property
+    def is_timed(self) -> bool:
+        """Does each packet have a time stamp of its own?"""
+        times = {packet.pts for packet in self.packets}
+        return None not in times and len(times) == len(self.packets)
 
 
 def read_gops(packets: Iterable[av.Packet]) -> Iterator[Gop]:
     """Packets in decode order -> groups. What comes before the first key frame cannot be decoded and is left out."""
+    latest: int | None = None  # the last time stamp of the groups so far, since the last jump
+    for gop in _packets_by_group(packets):
+        times = [pts_of(packet) for packet in gop.packets]
+        gop.jumps = not gop.continues and latest is not None and min(times) <= latest
+        latest = max(times) if latest is None or gop.jumps else max(latest, *times)
+        yield gop
+
+
+def _packets_by_group(packets: Iterable[av.Packet]) -> Iterator[Gop]:
     gop: Gop | None = None
     num_bytes = 0
     for packet in packets:
@@ -96,8 +114,18 @@ def anchors(packets: list[av.Packet]) -> list[int]:
     return found
 
 
-def suspects(sizes: list[int], key_bytes: int, next_key_bytes: int, *, alike: bool = False, tail: int = 0) -> list[int]:
-    """May each anchor of a group start a shot, by size alone? 0 no, 1 it cannot be excluded, 2 it looks like it.
+class Suspicion(IntEnum):
+    """May a packet start a shot, by its size alone?"""
+
+    NONE = 0
+    POSSIBLE = 1
+    LIKELY = 2
+
+
+def suspects(
+    sizes: list[int], key_bytes: int, next_key_bytes: int, *, alike: bool = False, tail: int = 0
+) -> list[Suspicion]:
+    """May each anchor of a group start a shot, by size alone?
 
     sizes: bytes of the group's anchors without the key frame. A P-frame right after a cut holds mostly intra blocks, so
     it costs a good part of a key frame, much more than its neighbours; after a cut to black it costs next to nothing.
@@ -124,7 +152,7 @@ def waking(sizes: list[int], key_bytes: int) -> int | None:
     return next((i for i, size in enumerate(sizes) if size >= least), None)
 
 
-def _suspicion(i: int, sizes: list[int], key_bytes: int, *, busy: bool, black: bool) -> int:
+def _suspicion(i: int, sizes: list[int], key_bytes: int, *, busy: bool, black: bool) -> Suspicion:
     size, near = sizes[i], sizes[max(0, i - NEAR_PACKETS) : i]
     before, after = sizes[max(0, i - WIDE_PACKETS) : i], sizes[i + 1 : i + 1 + WIDE_PACKETS]
     usual, later = _median(before or after), _median(after or before)
@@ -132,11 +160,12 @@ def _suspicion(i: int, sizes: list[int], key_bytes: int, *, busy: bool, black: b
     spike = rise * size / max(1, later)
     rises = (spike >= SPIKE and rise >= MIN_RISE) or (spike >= SURE_SPIKE and rise >= SURE_RISE)
     if rises and size >= MIN_OF_KEY * key_bytes:
-        return 2
+        return Suspicion.LIKELY
     if busy and size >= BUSY_OF_KEY * key_bytes and size * size >= usual * later and spike >= BUSY_SPIKE:
-        return 1
+        return Suspicion.POSSIBLE
     soon = _median(sizes[i + 1 : i + 1 + NEAR_PACKETS])
-    return 1 if black and max(size, soon) <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes else 0
+    collapses = max(size, soon) <= COLLAPSE * usual and usual >= MIN_OF_KEY * key_bytes
+    return Suspicion.POSSIBLE if black and collapses else Suspicion.NONE
 
 
 def _median(values: list[int]) -> int:

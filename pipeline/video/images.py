@@ -48,12 +48,17 @@ class Images:
         """The picture of a frame, made when it is first asked for, or when too many frames wait for that."""
         picture = _LaterPicture(self, image, quarter_turns, reader)
         self._waiting.append(weakref.ref(picture))
-        limit = MAX_WAITING_BYTES // sum(plane.buffer_size for plane in image.planes)
+        limit = MAX_WAITING_BYTES // _num_bytes(image)
         if len(self._waiting) > limit:
             self._waiting = deque(ref for ref in self._waiting if (one := ref()) is not None and one.image is not None)
             if len(self._waiting) > limit and (oldest := self._waiting.popleft()()) is not None:
                 oldest()
         return picture
+
+    @staticmethod
+    def num_held(image: av.VideoFrame | None) -> int:
+        """So many decoded frames like this one may be held while a group is in work (count)."""
+        return MAX_WAITING_BYTES // 2 // _num_bytes(image) if image else 0
 
     def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
         """BGR uint8 (height, width, 3) as displayed: pixel aspect ratio applied, turned upright."""
@@ -86,6 +91,10 @@ class _LaterPicture:
             self._made = self._images.picture(self.image, self._quarter_turns, self._reader.info)
             self.image = None
         return self._made
+
+
+def _num_bytes(image: av.VideoFrame) -> int:
+    return sum(plane.buffer_size for plane in image.planes)
 
 
 def _plane(image: av.VideoFrame, index: int) -> np.ndarray:

@@ -53,8 +53,8 @@ class ClipMaker:
         self._windower = Windower(shots.min_clip_s, shots.max_clip_s)
         gaps = shots.detector == "sparse"
         coarse = gaps and frames.timing == "near-key"
-        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, gaps=gaps, coarse=coarse)
-        self.stretch_s = self._sampler.stretch_s  # see there
+        self._sampler = Sampler(frames.per_clip, shots.min_clip_s, shots.max_clip_s, gaps=gaps, coarse=coarse)
+        self.stretch_s, self.least_gap_s = self._sampler.stretch_s, self._sampler.least_gap_s  # see there
         self._damaged_s: deque[float] = deque()
         self._finder = TransitionFinder() if shots.trim_transitions and shots.detector != "transnetv2" else None
         self._waiting: deque[tuple[float, bool]] = deque()  # frames: time (s), starts a shot
@@ -69,6 +69,16 @@ class ClipMaker:
         self._sampler.offer(time_s, gray, picture, new=new)
         if self._finder:
             self._finder.push(time_s, gray)
+
+    @property
+    def clip_start_s(self) -> float:
+        """Where the last clip starts that frames settled so far and transitions found so far tell of (s)."""
+        found = self._finder.found if self._finder else ()
+        return max([self._windower.start_s, *(end_s for _, end_s in (*self._transitions, *found))])
+
+    def is_short_of_pictures(self, start_s: float, end_s: float) -> bool:
+        """Has a clip [start_s, end_s) fewer pictures so far than are wanted of it?"""
+        return self._sampler.count(start_s, end_s) < self._frames.per_clip
 
     def transition(self, start_s: float, end_s: float) -> None:
         """The frames in [start_s, end_s) are a transition; to be told before `frame` is called for them."""

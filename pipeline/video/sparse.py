@@ -30,19 +30,18 @@ from pipeline.video.decode import MAX_DAMAGED_PACKETS, VideoReader
 from pipeline.video.endings import Endings
 from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
-from pipeline.video.gops import Gop, anchors, leading_of, pts_of, read_gops, shown_pts, suspects, waking
+from pipeline.video.gops import Gop, Suspicion, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
 from pipeline.video.group import Group, Seen
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import NEIGHBOURS, SAME, CutDetector, CutThresholds, change, changes, is_cut, is_flash, unlike
+from pipeline.video.shots import NEIGHBOURS, SAME, CutDetector, CutThresholds, change, changes, is_cut, is_flash
 from pipeline.video.timeline import Timeline
+from pipeline.video.wanted import Wanted
 
 PROBE_PACKETS = 48  # the first packets, by which a video is found fit for this pass
 MAX_KEY_SHARE = 0.25  # with more key frames than this among them there is too little to leave out (fraction)
-NEAR_KEY_S = 5.0  # timing=near-key: no frame of a group that ends with a cut is farther than this from a picture (s)
 LOOK_AGAIN_S = 0.5  # so often the way to the end of a group is looked at whether it leads to the next key frame (s)
 SAVING_S = 0.3  # encoders spend next to nothing on frames that are no use to later ones: those this near the end (s)
-STILL = 0.6  # less change than this within the first tenth of a second is no sign of motion (levels, 0-255)
 NEAR_S = 0.1  # a frame this near to the one before waits for the next, and is left out if those two are the same (s)
 
 
@@ -79,9 +78,10 @@ class _SparsePass:
             for decoder in self._decoders:
                 decoder.skip_loop_filter()
         self._timeline = Timeline(reader, maker, CutDetector(self._thresholds))
-        self._stretch = round(maker.stretch_s / reader.tick_s)  # ticks
+        self._wanted = Wanted(shots, maker, self._timeline)
         self._turns: int | None = None
-        self._sampled: int | None = None  # the last frame offered as a picture (ticks)
+        self._one_decoder = False  # from here on, no group can be decoded but by the decoder of the one before
+        self._sampled_s = -1.0  # the last frame offered as a picture
         self._last_thumb: np.ndarray | None = None  # of that frame
         self._undecodable = 0  # packets since the last frame came
         self._endings = Endings(self._thresholds)
@@ -103,11 +103,12 @@ class _SparsePass:
 
     def _open(self, gop: Gop, before: Group | None) -> Group:
         """Decode the key frame and what follows it within MOTION_GAP_S."""
-        if gop.continues and before:
-            return Group(gop, before.decoder, gop.packets)
+        new_headers = any(packet.has_sidedata("new_extradata") for packet in gop.packets)
+        self._one_decoder = self._one_decoder or (new_headers and before is not None)
+        if before and (gop.continues or self._one_decoder):
+            return self._go_on(gop, before)
         self._decoders.rotate()
         group = Group(gop, self._decoders[0], gop.own)
-        self._endings.push(group)
         group.decoder.start(group.own)
         # should the key frame be compared with the frame before it, those after it must be the very next ones, too
         group.whole.update(sorted(pts_of(packet) for packet in group.own)[: NEIGHBOURS + 1])
@@ -116,9 +117,20 @@ class _SparsePass:
         while not group.decoder.exhausted and (len(group.seen) < 2 or latest < enough):
             latest = max(latest, pts_of(group.own[group.decoder.next]))
             self._feed(group)
+            if len(group.seen) > NEIGHBOURS and len(group.seen) >= self._images.num_held(group.seen[0].image):
+                break
         if group.decoder.exhausted and not group.seen:
             self._drain(group)
+        if before and not group.decoder.any_damage and not (group.seen and group.seen[0].pts == gop.key_pts):
+            self._one_decoder = True  # it is no key frame, but a point of periodic intra refresh, say
+            return self._go_on(gop, before)
+        self._endings.push(group)
         return group
+
+    def _go_on(self, gop: Gop, before: Group) -> Group:
+        """A group that only the decoder of the one before can decode, once that is done: both are decoded whole."""
+        before.gop.continued = gop.continues = True
+        return Group(gop, before.decoder, gop.packets)
 
     def _mark_suspects(self, group: Group, following: Group | None) -> None:
         found = anchors(group.own)
@@ -139,7 +151,7 @@ class _SparsePass:
             last = position[pts_of(group.own[anchor])] + NEIGHBOURS
             if suspicion:
                 group.reach = times[min(last, len(times) - 1)]
-            if suspicion == 2:
+            if suspicion is Suspicion.LIKELY:
                 group.whole.update(times[max(0, first) : last + 1])
                 # if it is a cut, the new shot wants its motion measured
                 group.reach = max(group.reach, pts_of(group.own[anchor]) + round(MOTION_GAP_S / self._reader.tick_s))
@@ -147,41 +159,46 @@ class _SparsePass:
     def _close(self, group: Group, following: Group | None) -> Iterator[Clip]:
         """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
         times = shown_pts(group.gop, following.gop if following else None)
-        if following and not following.gop.continues:
+        if following and not (following.gop.continues or following.gop.jumps):
             group.before = following.gop.key_pts
-        if not self._is_plain(group, times):
+        if not self._is_plain(group, following, times):
             yield from self._close_whole(group, following)
             return
         self._timeline.enter(times[0])
-        if self._timeline.broken:
+        if self._timeline.has_gap:
             self._maker.skip()
         group.closing = True
         for seen in group.seen:
             self._sample(seen)
         cuts = self._decode(group, following, times)
         starts = self._starts_shot(group, following)
-        if group.decoder.any_damage:
+        if group.decoder.any_damage or cuts is None:
             yield from self._close_whole(group, following)
             return
         if self._undecodable:
             self._maker.damaged(self._timeline.time_s(times[0]))
             self._undecodable = 0
         thumbs = {seen.pts: seen.thumb for seen in group.seen}
-        durations = {pts_of(packet): packet.duration or 0 for packet in group.own}
+        packets = [*group.own, *(following.gop.leading if following else [])]
+        durations = {pts_of(packet): packet.duration or 0 for packet in packets}
         for pts in times:
             starts_shot = (None if group.after_whole else starts) if pts == times[0] else pts in cuts
-            yield from self._timeline.show(pts, thumbs.get(pts), durations.get(pts, 0), starts_shot)
+            yield from self._timeline.show(self._timeline.time_s(pts), thumbs.get(pts), durations[pts], starts_shot)
 
-    def _is_plain(self, group: Group, times: list[int]) -> bool:
+    def _is_plain(self, group: Group, following: Group | None, times: list[int]) -> bool:
+        """Is the group as groups should be, so that frames may be left out and placed by their packets?"""
         gop = group.gop
         if gop.continues or gop.continued or group.decoder.any_damage:
+            return False
+        if gop.jumps or not gop.is_timed or (following and (following.gop.jumps or not following.gop.is_timed)):
             return False
         if any(packet.is_discard or packet.is_corrupt for packet in gop.packets):
             return False
         return bool(group.seen) and group.seen[0].pts == gop.key_pts == times[0]
 
-    def _decode(self, group: Group, following: Group | None, times: list[int]) -> set[int]:
-        """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next."""
+    def _decode(self, group: Group, following: Group | None, times: list[int]) -> set[int] | None:
+        """Decode on. Returns where shots start within the group (ticks), and notes whether one starts with the next.
+        None if that cannot be told for certain."""
         self._mark_suspects(group, following)
         if group.lead_is_exact and not group.evident_cut:
             group.reach = max(group.reach, times[: NEIGHBOURS + 1][-1])
@@ -218,15 +235,10 @@ class _SparsePass:
 
     def _picture_reach(self, group: Group, following: Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted, as far as the group's beginning tells."""
-        if self._exact or not following or not following.seen:
+        if self._exact:
             return times[-1]
-        ends_here = unlike(group.seen[-1].thumb, following.seen[0].thumb)
-        reach = times[-1] - (NEAR_KEY_S if ends_here else 2 * NEAR_KEY_S) / self._reader.tick_s
-        if ends_here:
-            reach = max(reach, min(times[-1], times[0] + self._stretch))
-            if change(group.seen[0].thumb, group.seen[-1].thumb) < STILL:
-                reach = max(reach, min(times[len(times) // 2], self._wakes(group)))  # it may move later
-        return reach
+        first_s, last_s = self._timeline.time_s(times[0]), self._timeline.time_s(times[-1])
+        return self._timeline.ticks(self._wanted.reach_s(group, following, first_s, last_s))
 
     def _feed_to_end(self, group: Group, following: Group, times: list[int]) -> None:
         """Decode on for a cut at the next key frame, unless by and by the picture becomes the one that comes there."""
@@ -238,25 +250,29 @@ class _SparsePass:
             if was_alike and alike:
                 break
 
-    def _wakes(self, group: Group) -> float:
-        """Up to when (ticks) a group that stands still at first is decoded to see it move (0 for never)."""
-        found = anchors(group.own)
-        at = waking([group.own[i].size for i in found[1:]], group.own[0].size)
-        return 0 if at is None else pts_of(group.own[found[1 + at]]) + self._stretch
-
     def _feed_to_pictures(self, group: Group, following: Group | None, times: list[int]) -> None:
-        """Decode on where a shot starts so late in the group that it has no pictures yet."""
+        """Decode on as long as a clip that ends with the group, or soon after, has too few pictures."""
+        if group.seen[-1].pts >= times[-1]:
+            return
         cuts, unsure = self._find_cuts(group, times)
-        starts = cuts | unsure
-        if starts and group.seen[-1].pts < times[-1]:
-            self._feed_to(group, min(times[-1], max(starts) + self._stretch))
+        first_s, last_s = self._timeline.time_s(times[0]), self._timeline.time_s(times[-1])
+        starts_s = [self._timeline.time_s(pts) for pts in cuts | unsure]
+        starts_s += [first_s] if self._starts_shot(group, following) else []
+        shot_s = max([*starts_s, self._timeline.shot_start_s, self._maker.clip_start_s])
+        until = group.seen[-1].pts
+        for start_s, end_s in self._wanted.due(shot_s, first_s, last_s, ends=bool(following and following.evident_cut)):
+            while until < times[-1] and self._maker.is_short_of_pictures(start_s, end_s):
+                until = max(until, self._timeline.ticks(start_s)) + self._timeline.ticks_in(self._maker.least_gap_s)
+                self._feed_to(group, until)
 
-    def _place_cuts(self, group: Group, following: Group | None, times: list[int]) -> set[int]:
+    def _place_cuts(self, group: Group, following: Group | None, times: list[int]) -> set[int] | None:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
-        is decoded again with those."""
+        is decoded again with those; None if they do not come."""
         for attempt in range(3):
             cuts, missing = self._find_cuts(group, times)
-            if not missing or attempt == 2:
+            if not missing:
+                return cuts
+            if attempt == 2:
                 break
             group.whole |= missing
             before, group.seen = group.seen, []
@@ -266,7 +282,7 @@ class _SparsePass:
             self._feed_to(group, max(missing))
             self._drain(group)
             group.seen += [seen for seen in before if not group.seen or seen.pts > group.seen[-1].pts]
-        return cuts
+        return None
 
     def _find_cuts(self, group: Group, times: list[int]) -> tuple[set[int], set[int]]:
         """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
@@ -310,12 +326,15 @@ class _SparsePass:
     def _take(self, group: Group, frames: list[av.VideoFrame]) -> None:
         for frame in frames:
             if frame.pts is not None and group.gop.key_pts <= frame.pts < group.before:
-                self._reader.refuse_oversized(frame)
-                if self._turns is None:
-                    self._turns = self._reader.turned(frame)
+                self._check(frame)
                 group.waiting.append((frame.pts, frame))
                 if not self._may_wait(group, frame.pts):
                     self._look(group)
+
+    def _check(self, frame: av.VideoFrame) -> None:
+        self._reader.refuse_oversized(frame)
+        if self._turns is None:
+            self._turns = self._reader.turned(frame)
 
     def _may_wait(self, group: Group, pts: int) -> bool:
         """Is the frame that came last so near to the one last looked at that the next one will tell whether to look?"""
@@ -346,39 +365,40 @@ class _SparsePass:
     def _sample(self, seen: Seen) -> None:
         """Offer a frame as a picture, once."""
         image, seen.image = seen.image, None
-        if image is None or (self._sampled is not None and seen.pts <= self._sampled):
+        if image is not None:
+            self._offer(self._timeline.time_s(seen.pts), seen.thumb, image)
+
+    def _offer(self, time_s: float, thumb: np.ndarray, image: av.VideoFrame) -> None:
+        if time_s <= self._sampled_s:  # decoded again
             return
-        new = self._last_thumb is not None and change(self._last_thumb, seen.thumb) >= self._thresholds.min_change
-        self._sampled, self._last_thumb = seen.pts, seen.thumb
-        time_s = self._timeline.time_s(seen.pts)
-        self._maker.sample(
-            time_s, seen.thumb[:, :, 2], self._images.later(image, self._turns or 0, self._reader), new=new
-        )
+        new = self._last_thumb is not None and change(self._last_thumb, thumb) >= self._thresholds.min_change
+        self._sampled_s, self._last_thumb = time_s, thumb
+        self._maker.sample(time_s, thumb[:, :, 2], self._images.later(image, self._turns or 0, self._reader), new=new)
 
     def _close_whole(self, group: Group, following: Group | None) -> Iterator[Clip]:
         """Decode every frame of a group and trust only what comes out: it is damaged, edited, or endless."""
-        group.closing = True
+        entered = group.gop.continues
         for frame, damaged in self._whole_frames(group, following):
-            if frame.pts is None or frame.pts >= group.before:
+            if frame.pts is not None and frame.pts >= group.before:  # the next key frame, for what refers to it
                 continue
-            self._timeline.enter(frame.pts)
-            seen_before = len(group.seen)
-            self._take(group, [frame])
+            if not entered and frame.pts is not None:
+                self._timeline.enter(frame.pts)
+                entered = True
+            self._check(frame)
+            time_s, thumb = self._timeline.next_s(frame.pts), self._images.thumbnail(frame)
+            self._offer(time_s, thumb, frame)
             if damaged:
-                self._maker.damaged(self._timeline.time_s(frame.pts))
-            for seen in group.seen[seen_before:]:
-                yield from self._timeline.show(seen.pts, seen.thumb, frame.duration or 0)
-            group.seen.clear()
+                self._maker.damaged(time_s)
+            yield from self._timeline.show(time_s, thumb, frame.duration or 0)
         if following:
             following.lead, following.after_whole = [], True
 
     def _whole_frames(self, group: Group, following: Group | None) -> Iterator[tuple[av.VideoFrame, bool]]:
         decoder = group.decoder
         if group.gop.continues:
-            decoder.extend(group.own)
+            decoder.go_on(group.own)
         else:
             decoder.start(group.own)
-            group.seen.clear()
         if not group.gop.continued:
             decoder.extend(leading_of(following and following.gop))
         while not decoder.exhausted or not group.gop.continued:

