@@ -7,6 +7,9 @@ from types import ModuleType
 import av
 import pytest
 
+from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
+from pipeline.video.split import Clip, split
+
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
@@ -23,6 +26,15 @@ def test_a_frame_is_a_video(tool: ModuleType, tmp_path: Path, capsys: pytest.Cap
     with av.open(str(tmp_path / "new/a.mp4")) as container:
         assert len(list(container.decode(video=0))) == 1
     assert capsys.readouterr().out.endswith("a.mp4: 0.04 s, shots start at 0 s\n")
+
+
+def test_its_moving_shots_are_no_dissolves(tool: ModuleType, tmp_path: Path) -> None:
+    """Soft shapes that move are nearly a mix of where they were and where they will be."""
+    tool.main([str(tmp_path / "a.mp4")])
+    parts = split(str(tmp_path / "a.mp4"), shots=SplitSettings(), frames=FrameSettings(), quality=QualitySettings())
+    starts_s = [part.span.start_s for part in parts if isinstance(part, Clip)]
+    assert starts_s == pytest.approx(range(0, 3 * len(starts_s), 3))
+    assert len(starts_s) >= 4
 
 
 @pytest.mark.parametrize(

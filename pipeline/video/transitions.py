@@ -15,6 +15,7 @@ MIN_CHANGE = 20.0  # mean difference between its ends (levels, 0-255)
 MAX_RESIDUAL = 0.1  # of a frame inside, the squared difference that no mix of the ends explains (fraction of theirs)
 MAX_UNEVEN = 0.15  # how far the share of the new picture may be from growing evenly (fraction)
 MAX_LIKENESS = 0.8  # correlation of the ends; more alike they are one scene, moved or under another light (-1 to 1)
+MAX_UNCLEAN = 0.3  # the more alike the ends are, the cleaner the mix must be: residual over (1 - likeness) (ratio)
 MAX_MOVE_PX = (6, 3)  # by how much a scene may have moved between them, in both directions (of SIZE_PX)
 FLAT = 8.0  # a picture whose standard deviation is less is plain: the black of a fade (levels, 0-255)
 
@@ -89,7 +90,8 @@ class TransitionFinder:
         deviations = first.std(), last.std()
         if min(deviations) < FLAT:
             return max(deviations) >= 2 * FLAT
-        return _likeness(first, last) <= MAX_LIKENESS
+        likeness = _likeness(first, last)
+        return likeness <= MAX_LIKENESS and residuals.max() <= MAX_UNCLEAN * (1 - likeness)
 
     def _add(self, start_s: float, end_s: float) -> None:
         """One transition is found in several windows, and a fade through black in two that touch."""
