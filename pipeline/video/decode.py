@@ -95,8 +95,7 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
-        heard = [self.audio_stream] if on_audio and self.audio_stream is not None else []
-        self._demuxer = self._container.demux(self.stream, *heard)
+        self._demuxer = self._demux()
         self._peeked: list[av.Packet] = []
         self._threads = threads
         self._set_up(self.stream.codec_context)
@@ -156,6 +155,9 @@ class VideoReader:
                 packet = next(packets)
             except StopIteration:
                 return
+            except IndexError:  # PyAV stumbles over a stream that appears later on; its packet is none of ours
+                packets = self._demuxer = self._demux()
+                continue
             except (av.error.FFmpegError, OSError) as error:
                 self.ended_early = f"reading stopped: {message(error)}"
                 return
@@ -163,6 +165,10 @@ class VideoReader:
                 self._on_audio(packet)
                 continue
             yield packet
+
+    def _demux(self) -> Iterator[av.Packet]:
+        heard = [self.audio_stream] if self._on_audio and self.audio_stream is not None else []
+        return self._container.demux(self.stream, *heard)
 
     def peek(self, count: int) -> list[av.Packet]:
         """The first `count` packets with data (fewer in a short video), without taking them from `packets`."""

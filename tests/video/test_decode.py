@@ -312,3 +312,14 @@ def test_real_footage(clips_folder: Path) -> None:
     info, times, reader = read(clips_folder / "bikes.mp4")
     assert (info.width, info.height, info.fps, len(times)) == (640, 272, 25.0, footage.BIKES_FRAMES)
     assert reader.end_s == pytest.approx(10.0)
+
+
+def test_sound_that_begins_later_does_not_end_the_pictures(tmp_path: Path) -> None:
+    """As in broadcasts: so far in, that the container is opened without knowing of it."""
+    silent = footage.write(tmp_path / "a.ts", footage.shot(1, 100)).read_bytes()
+    heard = footage.write(tmp_path / "b.ts", footage.shot(2, 100), sound=True).read_bytes()
+    times = 6_000_000 // len(silent) + 1
+    with VideoReader(io.BytesIO(silent * times + heard + silent * times), max_megapixels=36) as reader:
+        assert reader.info.audio_codec is None
+        assert sum(bool(packet.size) for packet in reader.packets()) == (2 * times + 1) * 100
+        assert reader.ended_early is None
