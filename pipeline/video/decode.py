@@ -146,17 +146,16 @@ class VideoReader:
         """Every packet of the video stream in decode order, then an empty one; `ended_early` says if reading failed."""
         yield from self._peeked
         self._peeked = []
-        packets = self._demuxer
         while True:
             if time.monotonic() > self._stop_at_s:
                 self.ended_early = f"not done after {self._allowed_s:g} s (split.max_seconds_per_video)"
                 return
             try:
-                packet = next(packets)
+                packet = next(self._demuxer)
             except StopIteration:
                 return
             except IndexError:  # PyAV stumbles over a stream that appears later on; its packet is none of ours
-                packets = self._demuxer = self._demux()
+                self._demuxer = self._demux()
                 continue
             except (av.error.FFmpegError, OSError) as error:
                 self.ended_early = f"reading stopped: {message(error)}"

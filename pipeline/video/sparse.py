@@ -154,7 +154,7 @@ class _SparsePass:
             if suspicion is Suspicion.LIKELY:
                 group.whole.update(times[max(0, first) : last + 1])
                 # if it is a cut, the new shot wants its motion measured
-                group.reach = max(group.reach, pts_of(group.own[anchor]) + round(MOTION_GAP_S / self._reader.tick_s))
+                group.reach = max(group.reach, pts_of(group.own[anchor]) + self._timeline.ticks_in(MOTION_GAP_S))
 
     def _close(self, group: Group, following: Group | None) -> Iterator[Clip]:
         """Decode the group as far as it takes; then all its frames, seen or not, go on the timeline."""
@@ -244,7 +244,7 @@ class _SparsePass:
         """Decode on for a cut at the next key frame, unless by and by the picture becomes the one that comes there."""
         until, alike = group.seen[-1].pts, False
         while until < times[-1]:
-            until = min(times[-1], until + round(LOOK_AGAIN_S / self._reader.tick_s))
+            until = min(times[-1], until + self._timeline.ticks_in(LOOK_AGAIN_S))
             self._feed_to(group, until)
             was_alike, alike = alike, not self._endings.unlike(group, following)
             if was_alike and alike:

@@ -95,6 +95,14 @@ def test_time_stamps_that_jump_within_a_group(jump_s: int, tmp_path: Path) -> No
     assert clips[-1].span.start_s == pytest.approx(run(io.BytesIO(stream), "dense")[0][-1].span.start_s, abs=0.1)
 
 
+def test_one_frame_a_second(tmp_path: Path) -> None:
+    """Half a second is less than a tick there."""
+    pictures = [picture for seed in range(1, 6) for picture in shot(seed, 31, 20.0)]
+    path = write(tmp_path / "v.avi", pictures, "mpeg4", {}, gop=24, rate=1)
+    assert was_sparse(path)
+    assert sum(clip.span.num_frames for clip in run(path)[0]) == len(pictures)
+
+
 def flv_tags(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Kind, time (ms), body."""
     at = 9 + 4
