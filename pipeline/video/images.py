@@ -5,6 +5,7 @@ from collections import deque
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.video.decode import VideoInfo, VideoReader
@@ -33,7 +34,7 @@ class Images:
         """HSV thumbnail, uint8 (54, 96, 3), of the frame as stored (not turned upright)."""
         if image.format.name not in PLANAR_8BIT:
             image = self._reformat.reformat(image, format="yuv420p", threads=1)
-        planes = [_plane(image, i) for i in range(3)]
+        planes = [_array(plane) for plane in image.planes]
         full_range = image.color_range == FULL_RANGE or image.format.name.startswith("yuvj")
         return thumbnail((planes[0], planes[1], planes[2]), full_range=full_range)
 
@@ -57,7 +58,7 @@ class Images:
 
     @staticmethod
     def num_held(image: av.VideoFrame | None) -> int:
-        """So many decoded frames like this one may be held while a group is in work (count)."""
+        """So many decoded frames like this one may be held besides those that wait for their picture (count)."""
         return MAX_WAITING_BYTES // 2 // _num_bytes(image) if image else 0
 
     def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
@@ -97,9 +98,8 @@ def _num_bytes(image: av.VideoFrame) -> int:
     return sum(plane.buffer_size for plane in image.planes)
 
 
-def _plane(image: av.VideoFrame, index: int) -> np.ndarray:
-    """One 8-bit plane as an array (height, width), without copying."""
-    plane = image.planes[index]
+def _array(plane: VideoPlane) -> np.ndarray:
+    """An 8-bit plane as an array (height, width), without copying."""
     return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 

@@ -9,10 +9,7 @@ import cv2
 import numpy as np
 
 THUMB_SIZE_PX = (96, 54)  # width, height: enough to tell shots apart, small enough to cost next to nothing
-# luma 16-235 -> 0-255, chroma as it is: a table for each channel of Y, Cr, Cb
-FULL_FROM_LIMITED = np.stack(
-    [np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255), np.arange(256), np.arange(256)], axis=-1
-).astype(np.uint8)[None]
+FULL_FROM_LIMITED = np.clip(np.round((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(np.uint8)  # luma 16-235
 COLOUR_BINS = [8, 4, 8]  # of hue, saturation, value
 UNLIKE_CHANGE = 25.0  # frames seconds apart that differ by less are taken for one shot (levels, 0-255)
 UNLIKE_COLOURS = 0.2  # ... or whose colours differ by less than this fraction of the pixels
@@ -35,9 +32,9 @@ def thumbnail(planes: tuple[np.ndarray, np.ndarray, np.ndarray], *, full_range: 
     Shrinking the planes before the colour conversion costs a tenth of converting the full frame.
     """
     luma, blue, red = (_shrink(planes[0], 2), _shrink(planes[1], 1), _shrink(planes[2], 1))
-    small = cv2.merge((luma, red, blue))
     if not full_range:
-        small = cv2.LUT(small, FULL_FROM_LIMITED)
+        luma = cv2.LUT(luma, FULL_FROM_LIMITED)
+    small = cv2.merge((luma, red, blue))
     return cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_YCrCb2BGR), cv2.COLOR_BGR2HSV)
 
 
@@ -137,9 +134,11 @@ def is_cut(
     It must exceed the busier side by min_change, so that a pan that starts abruptly is no cut, and the mean of both
     sides by min_ratio.
     """
+    if value is None or value < thresholds.min_change:  # nearly always so
+        return False
     sides = [[c for c in side if c is not None] for side in (before, after)]
     near = sides[0] + sides[1]
-    if value is None or not near:
+    if not near:
         return False
     busier = max(sum(side) / len(side) for side in sides if side)
     return value - busier >= thresholds.min_change and value >= thresholds.min_ratio * sum(near) / len(near)

@@ -46,7 +46,7 @@ def test_quiet_shots_are_compared_eight_times_a_second(tmp_path: Path, monkeypat
     frames = shot(1, 240, 0.1) + shot(2, 240, 0.1)
     count, clips = looked_at(write(tmp_path / "video.mp4", frames), monkeypatch)
     assert [round(end_s * 24) for _, end_s, _ in clips] == [240, 480]
-    assert count < 0.45 * len(frames)
+    assert count < 0.38 * len(frames)  # a third, and what is around the cut
 
 
 def test_transitions_are_found_though_frames_are_left_out(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_transitions_are_found_though_frames_are_left_out(tmp_path: Path) -> Non
 
 def test_cuts_are_exact_whatever_the_stride(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "video.mp4", montage())
-    for stride_s in (0.05, 0.2, 0.25):
+    for stride_s in (0.05, 0.2, 0.25, 0.6):
         monkeypatch.setattr(dense, "STRIDE_S", stride_s)
         clips, _ = run(path, "dense")
         assert list(np.cumsum([clip.span.num_frames for clip in clips])[:-1]) == STARTS
