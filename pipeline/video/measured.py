@@ -96,6 +96,8 @@ class ClipMaker:
     def frame(self, time_s: float, starts_shot: bool, info: VideoInfo) -> Iterator[Clip]:
         """The next frame of the video, decoded or not: its time (s) and whether a shot starts with it."""
         self._waiting.append((time_s, starts_shot))
+        if starts_shot and self._finder:
+            self._finder.cut(time_s)
         while self._waiting and (self._finder is None or self._waiting[0][0] < self._finder.settled_s):
             for span in self._release():
                 yield self._clip(span, info)

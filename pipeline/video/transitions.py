@@ -60,38 +60,45 @@ class TransitionFinder:
             self._tried_s = time_s
             self._look_back()
 
+    def cut(self, time_s: float) -> None:
+        """A shot starts at time_s (seconds) by a hard cut: no transition spans it."""
+        while self._times and self._times[0] < time_s:
+            self._times.popleft()
+            self._pictures.popleft()
+
     def end(self, end_s: float) -> None:
         """The video ends at end_s (seconds): a fade out that its last frame ends goes on until then."""
         if self.found and self.found[-1][1] == self.last_s:
             self.found[-1] = self.found[-1][0], end_s
 
     def _look_back(self) -> None:
-        times = np.array(self._times)
-        pictures = np.array(self._pictures, np.float32)
-        last, end = len(times) - 1, pictures[-1]
-        starts = np.flatnonzero(times <= times[-1] - SHORTEST_S)
-        starts = starts[(starts < last - MIN_INSIDE) & (np.abs(end - pictures[starts]).mean(axis=1) >= MIN_CHANGE)]
-        if not starts.size:
-            return
-        middles = (starts + last) // 2
-        shares, residuals = _mix(pictures[middles], pictures[starts], end)
-        promising = (residuals <= MAX_RESIDUAL) & (np.abs(shares - 0.5) <= MAX_UNEVEN + 0.1)
-        for start in starts[promising]:
-            if self._is_transition(times[start:], pictures[start:]):
-                self._add(float(times[start]), float(times[-1]))
+        last, end = len(self._times) - 1, self._pictures[-1]
+        for start in range(last - MIN_INSIDE):
+            if self._times[start] > self.last_s - SHORTEST_S:
+                return
+            first, middle = self._pictures[start], self._pictures[(start + last) // 2]
+            share, residual = _mix(middle, first, end)
+            if residual > MAX_RESIDUAL or abs(share - 0.5) > MAX_UNEVEN + 0.1:
+                continue
+            if cv2.norm(first, end, cv2.NORM_L1) >= MIN_CHANGE * end.size and self._is_transition(start):
+                self._add(self._times[start], self.last_s)
                 return
 
-    def _is_transition(self, times: np.ndarray, pictures: np.ndarray) -> bool:
-        first, last = pictures[0], pictures[-1]
-        shares, residuals = _mix(pictures[1:-1], first, last)
-        due = (times[1:-1] - times[0]) / (times[-1] - times[0])
-        if residuals.max() > MAX_RESIDUAL or np.abs(shares - due).max() > MAX_UNEVEN:
-            return False
+    def _is_transition(self, start: int) -> bool:
+        """Do the frames from index `start` to the last form one?"""
+        start_s, first, last = self._times[start], self._pictures[start], self._pictures[-1]
+        most = 0.0
+        for i in range(start + 1, len(self._times) - 1):
+            share, residual = _mix(self._pictures[i], first, last)
+            due = (self._times[i] - start_s) / (self.last_s - start_s)
+            if residual > MAX_RESIDUAL or abs(share - due) > MAX_UNEVEN:
+                return False
+            most = max(most, residual)
         deviations = first.std(), last.std()
         if min(deviations) < FLAT:
             return max(deviations) >= 2 * FLAT
         likeness = _likeness(first, last)
-        return likeness <= MAX_LIKENESS and residuals.max() <= MAX_UNCLEAN * (1 - likeness)
+        return likeness <= MAX_LIKENESS and most <= MAX_UNCLEAN * (1 - likeness)
 
     def _add(self, start_s: float, end_s: float) -> None:
         """One transition is found in several windows, and a fade through black in two that touch."""
@@ -109,11 +116,10 @@ def _likeness(first: np.ndarray, last: np.ndarray) -> float:
     return float(cv2.matchTemplate(last.reshape(height, width), middle, cv2.TM_CCOEFF_NORMED).max())
 
 
-def _mix(pictures: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of `last` is in each picture (share: 0 is `first`), and what is left of it (fraction of their squared
-    difference). float32 (count, pixels); first and last may be one for all."""
-    way = np.broadcast_to(last - first, pictures.shape)
-    length = np.maximum((way * way).sum(axis=1), 1e-6)
-    shares = ((pictures - first) * way).sum(axis=1) / length
-    rest = pictures - first - shares[:, None] * way
-    return shares, (rest * rest).sum(axis=1) / length
+def _mix(picture: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[float, float]:
+    """How much of `last` is in a picture (share: 0 is `first`), and what is left of it (fraction of their squared
+    difference)."""
+    whole = max(1.0, cv2.norm(first, last, cv2.NORM_L2SQR))
+    new, rest = cv2.norm(first, picture, cv2.NORM_L2SQR), cv2.norm(picture, last, cv2.NORM_L2SQR)
+    share = (whole + new - rest) / (2 * whole)  # the law of cosines
+    return share, new / whole - share * share
