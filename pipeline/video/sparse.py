@@ -32,9 +32,10 @@ from pipeline.video.frames import MOTION_GAP_S
 from pipeline.video.gop_decoder import DROPS_NON_REFERENCE, GopDecoder
 from pipeline.video.gops import Gop, Suspicion, anchors, leading_of, pts_of, read_gops, shown_pts, suspects
 from pipeline.video.group import Group, Seen
+from pipeline.video.hard_cuts import cut_at_key, cuts_inside
 from pipeline.video.images import Images
 from pipeline.video.measured import Clip, ClipMaker
-from pipeline.video.shots import NEIGHBOURS, SAME, CutDetector, CutThresholds, change, changes, is_cut, is_flash
+from pipeline.video.shots import NEIGHBOURS, SAME, CutDetector, CutThresholds, change
 from pipeline.video.timeline import Timeline
 from pipeline.video.wanted import Wanted
 
@@ -221,17 +222,8 @@ class _SparsePass:
 
     def _starts_shot(self, group: Group, following: Group | None) -> bool:
         """Does a shot start with the group's key frame?"""
-        if not group.lead or not (group.lead_is_exact or group.evident_cut):
-            return False
         soon = group.gop.key_pts + (NEIGHBOURS + 0.5) / (self._reader.info.fps * self._reader.tick_s)
-        nearby = group.seen + (following.seen if following else [])
-        after = [seen.thumb for seen in nearby if seen.pts < soon]
-        before = changes(group.lead) or [0.0]
-        if not group.evident_cut and not is_cut(
-            change(group.lead[-1], after[0]), before, changes(after), self._thresholds
-        ):
-            return False
-        return not is_flash(group.lead, after)
+        return cut_at_key(group, following, soon, self._thresholds)
 
     def _picture_reach(self, group: Group, following: Group | None, times: list[int]) -> float:
         """Up to when (ticks) pictures are wanted, as far as the group's beginning tells."""
@@ -254,7 +246,7 @@ class _SparsePass:
         """Decode on as long as a clip that ends with the group, or soon after, has too few pictures."""
         if group.seen[-1].pts >= times[-1]:
             return
-        cuts, unsure = self._find_cuts(group, times)
+        cuts, unsure = cuts_inside(group, times, self._thresholds)
         first_s, last_s = self._timeline.time_s(times[0]), self._timeline.time_s(times[-1])
         starts_s = [self._timeline.time_s(pts) for pts in cuts | unsure]
         starts_s += [first_s] if self._starts_shot(group, following) else []
@@ -269,7 +261,7 @@ class _SparsePass:
         """Where shots start within the group (ticks). A change that would be a cut, but with frames left out around it,
         is decoded again with those; None if they do not come."""
         for attempt in range(3):
-            cuts, missing = self._find_cuts(group, times)
+            cuts, missing = cuts_inside(group, times, self._thresholds)
             if not missing:
                 return cuts
             if attempt == 2:
@@ -283,27 +275,6 @@ class _SparsePass:
             self._drain(group)
             group.seen += [seen for seen in before if not group.seen or seen.pts > group.seen[-1].pts]
         return None
-
-    def _find_cuts(self, group: Group, times: list[int]) -> tuple[set[int], set[int]]:
-        """Cuts among the decoded frames (ticks), and the frames that must be seen to be sure of others (ticks)."""
-        position = {pts: i for i, pts in enumerate(times)}
-        seen = group.seen
-        thumbs = [*group.lead, *(frame.thumb for frame in seen)]
-        between = changes(thumbs)  # between[k - 1] is the change to thumbs[k]
-        cuts, missing = set(), set()
-        for i in range(1, len(seen)):
-            k = len(group.lead) + i
-            before, after = between[max(0, k - 1 - NEIGHBOURS) : k - 1], between[k : k + NEIGHBOURS]
-            if not is_cut(between[k - 1], before, after, self._thresholds):
-                continue
-            first, last = position[seen[i - 1].pts], position[seen[i].pts]
-            around = set(times[max(0, first - NEIGHBOURS) : last + NEIGHBOURS + 1])
-            around = {pts for pts in around if pts <= seen[-1].pts} - {frame.pts for frame in seen}
-            if around:
-                missing |= around
-            elif not is_flash(thumbs[max(0, k - 1 - NEIGHBOURS) : k], thumbs[k : k + 1 + NEIGHBOURS]):
-                cuts.add(seen[i].pts)
-        return cuts, missing
 
     def _feed_to(self, group: Group, until: float) -> None:
         """Decode all packets shown up to `until` (ticks), and those that they need; look at what came."""
