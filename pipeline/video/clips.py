@@ -1,5 +1,6 @@
 """Shots become clips: a shot longer than the maximum is windowed, all of it, at frame boundaries."""
 
+import math
 from bisect import bisect_right
 from collections import deque
 from typing import NamedTuple
@@ -67,3 +68,14 @@ class Windower:
         for _ in range(count):
             self._times.popleft()
         return span
+
+
+def window_starts(shot_s: float, end_s: float, min_s: float, max_s: float, *, ends: bool) -> list[float]:
+    """Where Windower will start the clips of a shot, to within a frame, before its frames have come (seconds).
+
+    The shot starts at shot_s and goes on at least until end_s. ends: it ends there.
+    """
+    starts = [shot_s + max_s * i for i in range(max(1, math.ceil((end_s - shot_s) / max_s)))]
+    if ends and len(starts) > 1 and end_s - starts[-1] < min_s:
+        starts[-1] = (starts[-2] + end_s) / 2
+    return starts

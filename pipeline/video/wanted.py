@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 
 from pipeline.settings import SplitSettings
+from pipeline.video.clips import window_starts
 from pipeline.video.gops import anchors, pts_of, waking
 from pipeline.video.group import Group
-from pipeline.video.measured import ClipMaker
+from pipeline.video.measured import TIME_TOLERANCE_S, ClipMaker
 from pipeline.video.shots import change, unlike
 from pipeline.video.timeline import Timeline
 
@@ -38,16 +39,13 @@ class Wanted:
         A clip that goes on into the next group, and far enough, gets more there. shot_s: where the shot starts, or a
         clip of it. ends: the shot ends with the group.
         """
-        longest_s = self._shots.max_clip_s  # windowed as in Windower
-        starts = [shot_s + longest_s * max(0, math.floor((first_s - shot_s) / longest_s))]
-        while starts[-1] + longest_s <= last_s:
-            starts.append(starts[-1] + longest_s)
-        if ends and starts[-1] > shot_s and last_s - starts[-1] < self._shots.min_clip_s:
-            starts[-1] = (starts[-1] - longest_s + last_s) / 2  # the last two share their time
+        min_s, max_s = self._shots.min_clip_s, self._shots.max_clip_s
+        starts = window_starts(shot_s, last_s + TIME_TOLERANCE_S, min_s, max_s, ends=ends)
         for start_s, end_s in zip(starts, [*starts[1:], math.inf], strict=True):
             begins_here = start_s == shot_s > first_s
-            # if its shot ends a little after longest_s, the clip ends after half of that
-            if ends or begins_here or start_s + longest_s / 2 < last_s + self._maker.stretch_s:
+            # if its shot ends a little after max_s, the clip ends after half of that
+            soon = start_s + max_s / 2 < last_s + self._maker.stretch_s
+            if end_s > first_s and (ends or begins_here or soon):
                 yield start_s, end_s
 
     def _wakes_s(self, group: Group) -> float:

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from pipeline.video.clips import Span, Windower
+from pipeline.video.clips import Span, Windower, window_starts
 
 
 def spans_of(times: list[float], cuts: set[int], end_s: float, min_s: float, max_s: float) -> list[Span]:
@@ -93,3 +93,15 @@ def test_an_unfinished_video_without_frames_has_no_spans() -> None:
 
 def test_a_few_long_frames_are_shared_out_where_that_keeps_windows_from_being_too_short() -> None:
     assert spans_of([0.0, 0.1, 9.0], set(), 12.0, 3.0, 10.0) == [Span(0.0, 9.0, 2), Span(9.0, 12.0, 1)]
+
+
+@pytest.mark.parametrize("end_s", [0.5, 1.0, 19.9, 20.1, 20.5, 21.1, 40.0, 40.6, 59.0, 60.96, 63.0])
+@pytest.mark.parametrize("start_s", [0.0, 7.0])
+def test_window_starts_tells_beforehand_where_the_clips_of_a_shot_start(start_s: float, end_s: float) -> None:
+    times = [i / 25 for i in range(round((start_s + end_s) * 25))]
+    spans = spans_of(times, {round(start_s * 25)}, start_s + end_s, 1.0, 20.0)
+    starts = [span.start_s for span in spans if span.start_s >= start_s]
+    told = window_starts(start_s, start_s + end_s, 1.0, 20.0, ends=True)
+    assert told == pytest.approx(starts, abs=0.041)
+    on = window_starts(start_s, start_s + end_s, 1.0, 20.0, ends=False)  # it may go on
+    assert on[:-1] == pytest.approx(told[:-1]) or on == pytest.approx(told)
