@@ -48,9 +48,7 @@ class TransitionFinder:
             self._times.clear()
             self._pictures.clear()
         self.last_s = time_s
-        while self._times and self._times[0] < time_s - LONGEST_S:
-            self._times.popleft()
-            self._pictures.popleft()
+        self._forget(time_s - LONGEST_S)
         picture = cv2.resize(gray, SIZE_PX, interpolation=cv2.INTER_AREA).ravel()
         self._times.append(time_s)
         self._pictures.append(picture)
@@ -62,14 +60,18 @@ class TransitionFinder:
 
     def cut(self, time_s: float) -> None:
         """A shot starts at time_s (seconds) by a hard cut: no transition spans it."""
-        while self._times and self._times[0] < time_s:
-            self._times.popleft()
-            self._pictures.popleft()
+        self._forget(time_s)
 
     def end(self, end_s: float) -> None:
         """The video ends at end_s (seconds): a fade out that its last frame ends goes on until then."""
         if self.found and self.found[-1][1] == self.last_s:
             self.found[-1] = self.found[-1][0], end_s
+
+    def _forget(self, before_s: float) -> None:
+        """Frames shown before this (seconds) are no ends of transitions any more."""
+        while self._times and self._times[0] < before_s:
+            self._times.popleft()
+            self._pictures.popleft()
 
     def _look_back(self) -> None:
         last, end = len(self._times) - 1, self._pictures[-1]
