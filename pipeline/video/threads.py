@@ -7,7 +7,8 @@ decodes ahead of what the sparse pass wants, and holds a frame for each thread. 
 soon, on more cores than videos, give decode_threads and cpus_per_split the same larger number.
 
 Decoders, encoders and networks are given that number where they are made. OpenCV has one pool for a whole process,
-as large as the machine, unless it is told otherwise: so it is told here.
+as large as the machine, unless it is told otherwise: so it is told here. Nor shall each process look for OpenCL, which
+nothing here uses.
 """
 
 import cv2
@@ -16,3 +17,4 @@ import cv2
 def share(threads: int) -> None:
     """Make OpenCV use this many threads in this process (count)."""
     cv2.setNumThreads(threads)
+    cv2.ocl.setUseOpenCL(False)
