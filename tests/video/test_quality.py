@@ -48,6 +48,14 @@ def test_sharpness_compares_across_sizes_and_falls_with_blur() -> None:
     assert sharpness(cv2.GaussianBlur(gray, (0, 0), 12)) < 0.1 * sharpness(gray)
 
 
+@pytest.mark.parametrize(("width", "height"), [(512, 288), (288, 512), (640, 360), (511, 509)])
+def test_sharpness_is_that_of_area_means(width: int, height: int) -> None:
+    luma = cv2.cvtColor(cv2.resize(texture(1), (width, height), interpolation=cv2.INTER_CUBIC), cv2.COLOR_RGB2GRAY)
+    scale = 320 / max(width, height)
+    small = cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    assert sharpness(luma) == pytest.approx(cv2.Laplacian(small, cv2.CV_64F).var(), rel=0.02)
+
+
 def moved(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
     """Two gray thumbnails (72 x 128) of a soft texture that moved by (dx, dy) pixels."""
     noise = np.random.default_rng(0).uniform(0, 255, (120, 180)).astype(np.float32)
