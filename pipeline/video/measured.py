@@ -19,8 +19,8 @@ MOTION_PAIRS = 4  # at most so many pairs of frames in a clip have their motion 
 
 @dataclass(frozen=True)
 class Clip:
-    """A span of the video `info`, measured. `reason` is why it is rejected, `error` why it failed; with neither it is
-    fit to go on, and `frames` holds its pictures as JPEG bytes."""
+    """A span of the video `info`. `reason` is why it is rejected, `error` why it failed; with neither it is fit to go
+    on, and `frames` holds its pictures as JPEG bytes. quality: None where the verdict is known without measuring."""
 
     info: VideoInfo
     span: Span
@@ -126,18 +126,21 @@ class ClipMaker:
         return any(start_s <= time_s < end_s for start_s, end_s in self._transitions)
 
     def _clip(self, span: Span, info: VideoInfo, error: str | None = None) -> Clip:
+        """The clip of a span. Its pictures are made and measured only if the verdict hangs on them."""
         samples = self._sampler.take(span.start_s, span.end_s)
-        chosen = pick(samples, self._frames.per_clip, span.start_s, span.end_s) if samples else []
-        pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
-        pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
-        pictures = [sample.picture() for sample in chosen]
-        quality = measure(pictures, pairs) if chosen else None
         error = error or self._damage(span)
-        reason = None if error else "transition" if self._inside(span.start_s) else self._reason(span, quality)
+        reason = None if error else self._unfit(span)
         while self._transitions and self._transitions[0][1] <= span.end_s - self._shots.max_clip_s:
             self._transitions.popleft()
-        jpegs = [] if error or reason else [jpeg(picture, self._frames.jpeg_quality) for picture in pictures]
-        return Clip(info, span, quality, reason, error, jpegs)
+        if error or reason or not samples:
+            return Clip(info, span, None, reason or (None if error else "no_picture"), error, [])
+        pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
+        pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
+        pictures = [sample.picture() for sample in pick(samples, self._frames.per_clip, span.start_s, span.end_s)]
+        quality = measure(pictures, pairs)
+        reason = rejection(quality, self._quality)
+        jpegs = [] if reason else [jpeg(picture, self._frames.jpeg_quality) for picture in pictures]
+        return Clip(info, span, quality, reason, None, jpegs)
 
     def _damage(self, span: Span) -> str | None:
         inside = 0
@@ -145,10 +148,11 @@ class ClipMaker:
             inside += self._damaged_s.popleft() >= span.start_s
         return f"{inside} damaged frame{'s' if inside > 1 else ''}" if inside else None
 
-    def _reason(self, span: Span, quality: Quality | None) -> str | None:
-        if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S:
-            return "too_short"
-        return rejection(quality, self._quality) if quality else "no_picture"
+    def _unfit(self, span: Span) -> str | None:
+        """Why a clip is rejected whatever it shows."""
+        if self._inside(span.start_s):
+            return "transition"
+        return "too_short" if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S else None
 
 
 def rejection(quality: Quality, limits: QualitySettings) -> str | None:
