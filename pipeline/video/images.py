@@ -12,7 +12,13 @@ from pipeline.video.decode import VideoInfo, VideoReader
 from pipeline.video.frames import Picture
 from pipeline.video.shots import thumbnail
 
-MAX_WAITING_BYTES = 56_000_000  # of decoded frames that wait to be made into pictures: 40 of 720p, 18 of 1080p
+# Decoded frames that wait to be made into pictures (bytes). Where every frame is decoded, it is the fewer that are in
+# use at once the better the processor's cache serves the decoder; where few are, they must be enough to choose from.
+WAITING_BYTES, WAITING_BYTES_OF_ALL = 56_000_000, 28_000_000  # 40 and 20 of 720p
+HELD_BYTES = 28_000_000  # of decoded frames that may be held besides those: 20 of 720p
+# So many frames are decoded before they are looked at (count): decoding drives all else out of the processor's cache,
+# and looking takes a seventh less time if that happens once for several.
+HANDFUL = 8
 HALF_COLOUR = {"yuv420p", "yuvj420p"}
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in (420, 422, 444, 440, 411)}
@@ -21,11 +27,12 @@ PLANAR_8BIT = {f"{kind}{sampling}p" for kind in ("yuv", "yuvj") for sampling in 
 class Images:
     """Converts frames; one for each pass over a video, because the scaler's set-up is kept between frames.
 
-    max_side_px: longer side of a picture; a smaller video is not enlarged.
+    max_side_px: longer side of a picture; a smaller video is not enlarged. decodes_all: is every frame decoded?
     """
 
-    def __init__(self, max_side_px: int):
+    def __init__(self, max_side_px: int, *, decodes_all: bool):
         self._max_side_px = max_side_px
+        self._waiting_bytes = WAITING_BYTES_OF_ALL if decodes_all else WAITING_BYTES
         self._reformat = VideoReformatter()
         self._shrink = VideoReformatter()  # one for each kind of job, as each keeps the set-up of its last one
         self._waiting: deque[weakref.ref[_LaterPicture]] = deque()
@@ -49,7 +56,7 @@ class Images:
         """The picture of a frame, made when it is first asked for, or when too many frames wait for that."""
         picture = _LaterPicture(self, image, quarter_turns, reader)
         self._waiting.append(weakref.ref(picture))
-        limit = MAX_WAITING_BYTES // _num_bytes(image)
+        limit = self._waiting_bytes // _num_bytes(image)
         if len(self._waiting) > limit:
             self._waiting = deque(ref for ref in self._waiting if (one := ref()) is not None and one.image is not None)
             if len(self._waiting) > limit and (oldest := self._waiting.popleft()()) is not None:
@@ -59,7 +66,12 @@ class Images:
     @staticmethod
     def num_held(image: av.VideoFrame | None) -> int:
         """So many decoded frames like this one may be held besides those that wait for their picture (count)."""
-        return MAX_WAITING_BYTES // 2 // _num_bytes(image) if image else 0
+        return HELD_BYTES // _num_bytes(image) if image else 0
+
+    @staticmethod
+    def handful(image: av.VideoFrame) -> int:
+        """So many frames like this one are decoded before they are looked at: fewer where they are large (count)."""
+        return max(1, min(HANDFUL, Images.num_held(image) // 2))
 
     def picture(self, image: av.VideoFrame, quarter_turns: int, info: VideoInfo) -> np.ndarray:
         """BGR uint8 (height, width, 3) as displayed: pixel aspect ratio applied, turned upright."""

@@ -72,7 +72,7 @@ class _SparsePass:
         self._reader, self._maker = reader, maker
         self._thresholds = CutThresholds(shots.min_change, shots.min_change_ratio)
         self._same = SAME * shots.min_change
-        self._images = Images(frames.max_side_px)
+        self._images = Images(frames.max_side_px, decodes_all=False)
         self._exact = frames.timing == "exact"
         self._decoders = deque([GopDecoder(reader.decoder), GopDecoder(reader.second_decoder(source))])
         if not self._exact:
@@ -299,35 +299,42 @@ class _SparsePass:
             if frame.pts is not None and group.gop.key_pts <= frame.pts < group.before:
                 self._check(frame)
                 group.waiting.append((frame.pts, frame))
-                if not self._may_wait(group, frame.pts):
-                    self._look(group)
+                if not group.closing or len(group.waiting) >= self._images.handful(frame):
+                    self._look(group, more=True)
 
     def _check(self, frame: av.VideoFrame) -> None:
         self._reader.refuse_oversized(frame)
         if self._turns is None:
             self._turns = self._reader.turned(frame)
 
+    def _look(self, group: Group, *, more: bool = False) -> None:
+        """Make the thumbnails of the frames that came; one that may wait for the next only if the picture changed.
+
+        more: more may come, for which the last may wait.
+        """
+        frames, group.waiting = deque(group.waiting), []
+        while frames:
+            looked_at = [frames.popleft()]
+            if self._may_wait(group, looked_at[0][0]):
+                if more and not frames:
+                    group.waiting = looked_at
+                    return
+                looked_at += [frames.popleft()] if frames else []
+            seen = [self._seen(group, *looked_at.pop())]
+            if looked_at and change(group.seen[-1].thumb, seen[0].thumb) >= self._same:
+                seen.insert(0, self._seen(group, *looked_at.pop()))
+            group.seen += seen
+            if group.closing:
+                for one in seen:
+                    self._sample(one)
+
     def _may_wait(self, group: Group, pts: int) -> bool:
-        """Is the frame that came last so near to the one last looked at that the next one will tell whether to look?"""
-        if self._exact or not group.closing or not group.seen or len(group.waiting) > 1:
+        """Is the frame so near to the one last looked at that the next one will tell whether to look at it?"""
+        if self._exact or not group.closing or not group.seen:
             return False
         if pts in group.whole or pts in group.known:  # decoded again, a group must not lose what it had
             return False
         return (pts - group.seen[-1].pts) * self._reader.tick_s <= NEAR_S
-
-    def _look(self, group: Group) -> None:
-        """Make the thumbnail of the frame that came last, and of one that waited before it if the picture changed."""
-        if not group.waiting:
-            return
-        *between, last = group.waiting
-        group.waiting = []
-        looked_at = [self._seen(group, *last)]
-        if between and change(group.seen[-1].thumb, looked_at[0].thumb) >= self._same:
-            looked_at = [self._seen(group, *frame) for frame in between] + looked_at
-        for seen in looked_at:
-            group.seen.append(seen)
-            if group.closing:
-                self._sample(seen)
 
     def _seen(self, group: Group, pts: int, frame: av.VideoFrame) -> Seen:
         thumb = group.known.get(pts)

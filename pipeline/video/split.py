@@ -72,7 +72,7 @@ def _clips(
 
 def network_clips(reader: VideoReader, maker: ClipMaker, frames: FrameSettings, network: ShotNetwork) -> Iterator[Clip]:
     """Decode every frame and have the network tell where shots end: the accurate and by far the slowest choice."""
-    images, ends = Images(frames.max_side_px), ShotEnds()
+    images, ends = Images(frames.max_side_px, decodes_all=True), ShotEnds()
     undecided: deque[float] = deque()  # frames that the network has not answered for yet (s)
 
     def told(probabilities: list[float]) -> Iterator[Clip]:

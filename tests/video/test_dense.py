@@ -1,11 +1,12 @@
 """The dense pass: what it leaves out changes nothing."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from pipeline.video import dense
+from pipeline.video import dense, images
 from tests.video.test_sparse import GRADUAL, STARTS, dissolve, montage, run, shot, write
 
 
@@ -53,6 +54,20 @@ def test_transitions_are_found_though_frames_are_left_out(tmp_path: Path) -> Non
     clips, _ = run(write(tmp_path / "video.mp4", dissolve()), "dense")
     assert [clip.reason == "transition" for clip in clips] == [False, True, False]
     assert round(clips[1].span.start_s * 24) == pytest.approx(GRADUAL[0], abs=4)
+
+
+@pytest.mark.parametrize("detector", ["dense", "sparse"])
+def test_it_does_not_matter_how_many_are_decoded_at_once(
+    detector: Literal["dense", "sparse"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "video.mp4", montage() + dissolve())
+    found = []
+    for handful in (1, 5, 8):
+        monkeypatch.setattr(images, "HANDFUL", handful)
+        clips, _ = run(path, detector)
+        found.append([(clip.span, clip.reason, len(clip.frames)) for clip in clips])
+    assert len(found[0]) > len(STARTS)
+    assert found[1:] == found[:1] * 2
 
 
 def test_cuts_are_exact_whatever_the_stride(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

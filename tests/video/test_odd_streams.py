@@ -144,7 +144,7 @@ def test_an_endless_group_is_let_go_of(tmp_path: Path, monkeypatch: pytest.Monke
 def test_few_frames_are_held_however_close_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "v.mkv", shot(1, 400), options=NO_B_FRAMES, rate=1000)
     frame_bytes = 320 * 180 * 3 // 2
-    monkeypatch.setattr(images, "MAX_WAITING_BYTES", 2 * 8 * frame_bytes)
+    monkeypatch.setattr(images, "HELD_BYTES", 8 * frame_bytes)
     held, opened = [], _SparsePass._open
 
     def noted(of: _SparsePass, gop: gops.Gop, before: Group | None) -> Group:
