@@ -1,19 +1,24 @@
 """What splitting costs and how well it finds cuts, next to one plain decode of every frame.
 
 Each figure comes from a process of its own: CPU seconds of the work (imports and loading a network excluded), wall
-time, peak memory of the whole process. What is compared with the plain decode is run in turns with it, TURNS times, and
-the least of each counts: other load only adds. Shots are scored at 2 frames: on Big Buck Bunny and its re-encoded
-excerpts against the cuts that PySceneDetect's two detectors agree on, on the montage against the exact truth. What a
-detector finds inside a known dissolve or fade counts neither way; `gradual` says how many of those it told as such.
-PySceneDetect knows only cuts: where both of its detectors see one and the other tells a transition, it counts as found.
+time, peak memory of the whole process. On a machine that others share, one second of work may take two a minute later,
+so what is compared with the plain decode runs in slices that alternate with those of a decode, and of several such
+rounds the one with the median ratio counts; wall time and memory are of a run before that, undisturbed. Shots are
+scored at 2 frames: on Big Buck Bunny and its re-encoded excerpts against the cuts that PySceneDetect's two detectors
+agree on, on the montage against the exact truth. What a detector finds inside a known dissolve or fade counts neither
+way; `gradual` says how many of those it told as such. PySceneDetect knows only cuts: where both of its detectors see
+one and the other tells a transition, it counts as found.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import footage
@@ -29,8 +34,9 @@ LABELS = {
     "ContentDetector": "PySceneDetect Content: cuts only",
     "AdaptiveDetector": "PySceneDetect Adaptive: cuts only",
 }
-IN_TURNS = {"decode", "sparse"}  # once each for the others, which are no goal and take long
-TURNS, TURNS_LONG = 5, 3  # of the others, and of Big Buck Bunny, where chance weighs less
+IN_SLICES = ("decode", "sparse")  # the others are no goal, and take long: once each
+SLICES = 20  # into so many is each of them cut (count)
+ROUNDS, ROUNDS_LONG = 5, 3  # of the others, and of Big Buck Bunny, where chance weighs less
 PEERS = ["ContentDetector", "AdaptiveDetector"]
 USUAL = ["decode", "sparse", "dense", *PEERS]
 EVERY = [*USUAL, "transnetv2"]
@@ -55,29 +61,29 @@ def tables() -> dict[str, Callable[[], Iterator[str]]]:
     """Name -> what measures it, line by line."""
     bbb = footage.big_buck_bunny
     plans: dict[str, tuple[Callable[[], tuple[Path, Truth]], list[str], int]] = {
-        "Big Buck Bunny, 596 s, 720p": (lambda: (bbb(), Truth(footage.agreed_cuts(bbb()), [])), USUAL, TURNS_LONG)
+        "Big Buck Bunny, 596 s, 720p": (lambda: (bbb(), Truth(footage.agreed_cuts(bbb()), [])), USUAL, ROUNDS_LONG)
     }
     for encoding in ("x264", "x264-fixed-gop", "hevc", "vp9", "av1", "x264-1080p", "mjpeg"):
         methods = EVERY if encoding == "x264" else USUAL
-        plans[f"Excerpt, 50 s, {encoding}"] = (lambda encoding=encoding: footage.variant(encoding), methods, TURNS)
+        plans[f"Excerpt, 50 s, {encoding}"] = (lambda encoding=encoding: footage.variant(encoding), methods, ROUNDS)
     for encoding in ("x264", "x264-fixed-gop", "hevc", "vp9"):
         methods = EVERY if encoding == "x264" else ["decode", "sparse"]
-        plans[f"Montage, 180 s, {encoding}"] = (lambda encoding=encoding: footage.montage(encoding), methods, TURNS)
+        plans[f"Montage, 180 s, {encoding}"] = (lambda encoding=encoding: footage.montage(encoding), methods, ROUNDS)
     return {name: lambda name=name, plan=plan: _table(name, *plan) for name, plan in plans.items()}
 
 
-def _table(name: str, make: Callable[[], tuple[Path, Truth]], methods: list[str], turns: int) -> Iterator[str]:
+def _table(name: str, make: Callable[[], tuple[Path, Truth]], methods: list[str], rounds: int) -> Iterator[str]:
     path, truth = make()
     gradual = f", {len(truth.gradual)} gradual transitions" if truth.gradual else ""
     yield f"### {name}: {len(truth.cuts)} cuts{gradual}\n"
     yield f"| {COLUMNS}"
     yield "| --- " * 9 + "|"
-    got: dict[str, Measured] = {}
-    for turn in range(turns):
-        for method in methods:
-            if turn == 0 or method in IN_TURNS:
-                again = _measure(method, path)
-                got[method] = min(again, got.get(method, again), key=lambda measured: measured.cpu_s)
+    got = {method: _measure(method, path) for method in methods}
+    alone = {method: got[method] for method in IN_SLICES}
+    compared = [_in_slices(alone, path) for _ in range(rounds)]
+    compared.sort(key=lambda cpu_s: cpu_s["sparse"] / cpu_s["decode"])
+    for method, spent_s in compared[rounds // 2].items():
+        got[method] = replace(got[method], cpu_s=spent_s)
     for method in methods:
         yield _row(method, got[method], got["decode"].cpu_s, truth)
 
@@ -108,14 +114,52 @@ def score(cuts: list[int], truth: Truth) -> tuple[float, float, float]:
 
 
 def _measure(method: str, path: Path) -> Measured:
-    command = [sys.executable, "-m", "benchmarks.split", method, str(path)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    with _start(method, path) as child:
+        return _result(child)
 
 
-def _child(method: str, path: str) -> None:
-    """Run in a process of its own: print the measurement as JSON."""
+def _in_slices(alone: dict[str, Measured], path: Path) -> dict[str, float]:
+    """CPU seconds of methods that run in turns, a slice of each, so that all have the same share of good and bad times.
+
+    alone: what each took by itself, from which its slices follow.
+    """
+    children = {method: _start(method, path, "stopped") for method in alone}
+    for child in children.values():
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), "a measurement ended before it began"
+    waiting, spent_s = deque(alone), {}
+    while waiting:
+        method = waiting.popleft()
+        child = children[method]
+        child.send_signal(signal.SIGCONT)
+        try:
+            child.wait(alone[method].wall_s / SLICES)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGSTOP)
+            waiting.append(method)
+        else:
+            spent_s[method] = _result(child).cpu_s
+    return {method: spent_s[method] for method in alone}
+
+
+def _start(method: str, path: Path, *how: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "benchmarks.split", method, str(path), *how]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _result(child: subprocess.Popen) -> Measured:
+    """What a child measured, once it is done. Raises CalledProcessError if it failed."""
+    printed, _ = child.communicate()
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, child.args)
+    return Measured(**json.loads(printed.splitlines()[-1]))
+
+
+def _child(method: str, path: str, how: str = "") -> None:
+    """Run in a process of its own: print the measurement as JSON. how: `stopped` waits for SIGCONT before it begins."""
     run = _work(method, path)
+    if how == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
     start_s, wall_s = cpu_s(), time.perf_counter()
     cuts, gradual = run()
     measured = {"cpu_s": cpu_s() - start_s, "wall_s": time.perf_counter() - wall_s, "peak_mb": peak_mb()}
