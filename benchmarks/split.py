@@ -114,8 +114,7 @@ def score(cuts: list[int], truth: Truth) -> tuple[float, float, float]:
 
 
 def _measure(method: str, path: Path) -> Measured:
-    with _start(method, path) as child:
-        return _result(child)
+    return _result(_start(method, path))
 
 
 def _in_slices(alone: dict[str, Measured], path: Path) -> dict[str, float]:
@@ -124,22 +123,26 @@ def _in_slices(alone: dict[str, Measured], path: Path) -> dict[str, float]:
     alone: what each took by itself, from which its slices follow.
     """
     children = {method: _start(method, path, "stopped") for method in alone}
-    for child in children.values():
-        _, status = os.waitpid(child.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), "a measurement ended before it began"
     waiting, spent_s = deque(alone), {}
-    while waiting:
-        method = waiting.popleft()
-        child = children[method]
-        child.send_signal(signal.SIGCONT)
-        try:
-            child.wait(alone[method].wall_s / SLICES)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGSTOP)
-            waiting.append(method)
-        else:
-            spent_s[method] = _result(child).cpu_s
-    return {method: spent_s[method] for method in alone}
+    try:
+        for child in children.values():
+            _, status = os.waitpid(child.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), "a measurement ended before it began"
+        while waiting:
+            method = waiting.popleft()
+            child = children[method]
+            child.send_signal(signal.SIGCONT)
+            try:
+                child.wait(alone[method].wall_s / SLICES)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGSTOP)
+                waiting.append(method)
+            else:
+                spent_s[method] = _result(child).cpu_s
+    finally:
+        for child in children.values():  # one that is stopped would stay for ever
+            child.kill()
+    return spent_s
 
 
 def _start(method: str, path: Path, *how: str) -> subprocess.Popen:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.settings import FrameSettings, QualitySettings, SplitSettings
 from pipeline.video.clips import Span, Windower
 from pipeline.video.decode import VideoInfo
-from pipeline.video.frames import Picture, Sampler, jpeg, pick
+from pipeline.video.frames import Picture, Sample, Sampler, jpeg, pick
 from pipeline.video.quality import Quality, measure
 from pipeline.video.transitions import TransitionFinder
 
@@ -129,11 +129,11 @@ class ClipMaker:
         """The clip of a span. Its pictures are made and measured only if the verdict hangs on them."""
         samples = self._sampler.take(span.start_s, span.end_s)
         error = error or self._damage(span)
-        reason = None if error else self._unfit(span)
+        reason = None if error else self._unfit(span, samples)
         while self._transitions and self._transitions[0][1] <= span.end_s - self._shots.max_clip_s:
             self._transitions.popleft()
-        if error or reason or not samples:
-            return Clip(info, span, None, reason or (None if error else "no_picture"), error, [])
+        if error or reason:
+            return Clip(info, span, None, reason, error, [])
         pairs = [sample.motion for sample in samples if sample.motion is not None and sample.motion.gap_s > 0]
         pairs = pairs[:: -(-len(pairs) // MOTION_PAIRS) or 1]
         pictures = [sample.picture() for sample in pick(samples, self._frames.per_clip, span.start_s, span.end_s)]
@@ -148,11 +148,13 @@ class ClipMaker:
             inside += self._damaged_s.popleft() >= span.start_s
         return f"{inside} damaged frame{'s' if inside > 1 else ''}" if inside else None
 
-    def _unfit(self, span: Span) -> str | None:
+    def _unfit(self, span: Span, samples: list[Sample]) -> str | None:
         """Why a clip is rejected whatever it shows."""
         if self._inside(span.start_s):
             return "transition"
-        return "too_short" if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S else None
+        if span.end_s - span.start_s < self._shots.min_clip_s - TIME_TOLERANCE_S:
+            return "too_short"
+        return None if samples else "no_picture"
 
 
 def rejection(quality: Quality, limits: QualitySettings) -> str | None:

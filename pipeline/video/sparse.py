@@ -314,15 +314,16 @@ class _SparsePass:
         """
         frames, group.waiting = deque(group.waiting), []
         while frames:
-            looked_at = [frames.popleft()]
-            if self._may_wait(group, looked_at[0][0]):
-                if more and not frames:
-                    group.waiting = looked_at
+            waited, frame = None, frames.popleft()
+            if self._may_wait(group, frame[0]):
+                if frames:
+                    waited, frame = frame, frames.popleft()
+                elif more:
+                    group.waiting = [frame]
                     return
-                looked_at += [frames.popleft()] if frames else []
-            seen = [self._seen(group, *looked_at.pop())]
-            if looked_at and change(group.seen[-1].thumb, seen[0].thumb) >= self._same:
-                seen.insert(0, self._seen(group, *looked_at.pop()))
+            seen = [self._seen(group, *frame)]
+            if waited and change(group.seen[-1].thumb, seen[0].thumb) >= self._same:
+                seen.insert(0, self._seen(group, *waited))
             group.seen += seen
             if group.closing:
                 for one in seen:
