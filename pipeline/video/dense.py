@@ -7,7 +7,6 @@ are, and so on down to neighbours: a cut changes the picture for good, so none c
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class _DensePass:
         self._owed = 0  # so many of the next frames are neighbours of a change (count)
 
     def clips(self) -> Iterator[Clip]:
-        for frame in self._decode():
+        for frame in self._reader.frames(self._images.handful):
             if frame.damaged:
                 self._maker.damaged(frame.time_s)
             run = self._run
@@ -66,15 +65,6 @@ class _DensePass:
         yield from self._hand_on(self._before)
         yield from self._hand_on(self._run)
         yield from self._decide(self._detector.flush())
-
-    def _decode(self) -> Iterator[TimedFrame]:
-        """Frames one by one, decoded by the handful."""
-        frames = self._reader.frames()
-        while first := next(frames, None):
-            handful = deque([first, *islice(frames, self._images.handful(first.image) - 1)])
-            del first
-            while handful:
-                yield handful.popleft()
 
     def _stride(self, frame: TimedFrame) -> int:
         """So many frames make a run; fewer where frames are large, as two runs are held."""

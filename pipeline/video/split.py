@@ -87,7 +87,7 @@ def network_clips(reader: VideoReader, maker: ClipMaker, frames: FrameSettings, 
                 yield from maker.frame(inside_s, False, reader.info)
             yield from maker.frame(time_s, starts_shot, reader.info)
 
-    for frame in reader.frames():
+    for frame in reader.frames(images.handful):
         gray = images.thumbnail(frame.image)[:, :, 2]
         maker.sample(frame.time_s, gray, images.later(frame.image, frame.quarter_turns, reader))
         if frame.damaged:
