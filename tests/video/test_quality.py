@@ -63,7 +63,7 @@ def moved(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
     return wide[20:92, 20:148].copy(), wide[20 - dy : 92 - dy, 20 - dx : 148 - dx].copy()
 
 
-@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, 0), (3, 0), (0, 2), (-3, 4)])
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, 0), (3, 0), (0, 2), (-3, 4), (9, 0)])
 @pytest.mark.parametrize("gap_s", [0.04, 0.1, 1.0])
 def test_motion_is_the_speed_that_a_texture_moved_with(dx: int, dy: int, gap_s: float) -> None:
     before, after = moved(dx, dy)
