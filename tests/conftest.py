@@ -7,7 +7,8 @@ import pytest
 
 from tests import footage
 
-WITHOUT_RAY = ("test_memory.py", "test_placement.py", "test_plan.py")  # end-to-end tests that do not share it
+# End-to-end tests that do not share a Ray
+WITHOUT_RAY = ("test_memory.py", "test_placement.py", "test_plan.py", "test_vllm.py")
 
 
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:

@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from pipeline.settings import ClipFileSettings, EmbedSettings
+from pipeline.settings import AnnotateSettings, ClipFileSettings, EmbedSettings, OpenAISettings, ScreenSettings
+from tests.e2e.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[2]
-WITHOUT = {"embed": EmbedSettings(embedder="none"), "clips": ClipFileSettings(mode="none")}  # quicker to start
+WITHOUT: dict[str, Any] = {"embed": EmbedSettings(embedder="none"), "clips": ClipFileSettings(mode="none")}
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -43,19 +46,37 @@ def s3() -> Iterator[str]:
     del os.environ["AWS_ENDPOINT_URL"]
 
 
-@pytest.fixture(scope="session")
-def cluster(s3: str) -> Iterator[str]:
-    """One local Ray for every run, in this process or with RAY_ADDRESS set to what this gives."""
+@contextmanager
+def local_ray() -> Iterator[str]:
+    """A Ray of this process; gives its address."""
     import logging
 
     import ray
 
     import pipeline.stages.cluster  # noqa: F401  (sets how patiently Ray starts)
 
-    # a dashboard and usage reports would only slow the start down
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    # A dashboard would only slow the start down. Workers that idle may stay: the next run's stages start in them, which
+    # saves the import of ray.data each time.
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init("local", num_cpus=2, _system_config={"num_workers_soft_limit": 8}, **quiet)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster(s3: str) -> Iterator[str]:
+    """One local Ray for every run, in this process or with RAY_ADDRESS set to what this gives."""
+    with local_ray() as address:
+        yield address
+
+
+@pytest.fixture
+def light() -> Iterator[dict[str, Any]]:
+    """Settings of a run that starts no model of its own, so sooner: no clip files either."""
+    with Endpoint() as endpoint:
+        openai = OpenAISettings(base_url=endpoint.url, requests_per_minute=1e6)
+        annotate = AnnotateSettings(annotator="openai", openai=openai)
+        yield {**WITHOUT, "screen": ScreenSettings(model="none"), "annotate": annotate}
 
 
 @pytest.fixture(scope="session")

