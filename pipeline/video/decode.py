@@ -125,7 +125,6 @@ class VideoReader:
         """Every frame in presentation order. Damaged packets are passed over; the next frame is marked `damaged`.
 
         handful: how many frames like this one may be decoded before the first of them is handed out; by default, one.
-        Decoding drives all else out of the processor's cache: who reads all frames spends less if it is done in bouts.
         Raises BadVideo when not one frame can be decoded. Afterwards `ended_early` says why the end was not reached.
         """
         nominal_s = 1.0 / self.info.fps

@@ -49,10 +49,8 @@ def measure(pictures: list[np.ndarray], pairs: list[MotionPair]) -> Quality:
 
 def sharpness(luma: np.ndarray) -> float:
     """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) at a longer side of SHARPNESS_SIDE_PX."""
-    scale = SHARPNESS_SIDE_PX / max(luma.shape)
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in luma.shape)
-        luma = _scaler.shrink(luma, width, height)
+    if size_px := _smaller(luma, SHARPNESS_SIDE_PX):
+        luma = _scaler.shrink(luma, *size_px)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
     return float(deviation[0, 0] ** 2)
 
@@ -79,13 +77,16 @@ def flow_speed(pair: MotionPair) -> float:
 
     Neighbouring frames, not frames spread over the clip: flow across seconds measures scene change, not motion.
     """
-    before, after = _for_flow(pair.before), _for_flow(pair.after)
+    before, after = pair.before, pair.after
+    if size_px := _smaller(before, FLOW_SIDE_PX):
+        before, after = (cv2.resize(gray, size_px, interpolation=cv2.INTER_AREA) for gray in (before, after))
     flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 2, 5, 1.1, 0)  # type: ignore[call-overload]
     length_px = float(cv2.magnitude(flow[:, :, 0], flow[:, :, 1]).mean())
     return 100 * length_px / max(before.shape) / pair.gap_s
 
 
-def _for_flow(gray: np.ndarray) -> np.ndarray:
-    scale = FLOW_SIDE_PX / max(gray.shape)
-    size_px = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
-    return cv2.resize(gray, size_px, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+def _smaller(gray: np.ndarray, side_px: int) -> tuple[int, int] | None:
+    """(width, height) of it brought to this longer side; None where it is no longer than that."""
+    scale = side_px / max(gray.shape)
+    height, width = (max(1, round(side * scale)) for side in gray.shape)
+    return (width, height) if scale < 1 else None
