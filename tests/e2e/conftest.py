@@ -48,13 +48,16 @@ def s3() -> Iterator[str]:
 
 @contextmanager
 def local_ray() -> Iterator[str]:
-    """A Ray of this process; gives its address."""
+    """A Ray of this process, a new one unless it has one; gives its address."""
     import logging
 
     import ray
 
     import pipeline.stages.cluster  # noqa: F401  (sets how patiently Ray starts)
 
+    if ray.is_initialized():
+        yield ray.get_runtime_context().gcs_address
+        return
     # A dashboard would only slow the start down. Workers that idle may stay: the next run's stages start in them, which
     # saves the import of ray.data each time.
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}

